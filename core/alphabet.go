@@ -56,6 +56,7 @@ type EffectKind uint8
 const (
 	SendConn   EffectKind = iota + 1 // Vec to Conn, in order; lost only with the connection
 	CloseConn                        // Conn, after what was sent before has left
+	CreditConn                       // the oldest N frames of Conn are done with: their budget is free, N more may be read
 	OpenGate                         // Kafka listeners may accept now
 	SendPeer                         // Vec to Node as one frame: in order, may be lost
 	AcceptPeer                       // Link belongs to Node: read on
@@ -71,10 +72,11 @@ const (
 	MailOut                          // Mail to shard Shard of this node
 	Stopped                          // StopAsked was honoured: the process may end
 	Fatal                            // the node must end at once; Text says why (an error that names the remedy)
+	Note                             // a line for the log: N is its level as in log/slog, Text is logfmt ("msg=... key=value")
 )
 
-var effectNames = [...]string{"?", "SendConn", "CloseConn", "OpenGate", "SendPeer", "AcceptPeer", "ClosePeer", "DropPeer",
-	"Create", "Write", "SyncFile", "Truncate", "Read", "Remove", "Run", "MailOut", "Stopped", "Fatal"}
+var effectNames = [...]string{"?", "SendConn", "CloseConn", "CreditConn", "OpenGate", "SendPeer", "AcceptPeer", "ClosePeer", "DropPeer",
+	"Create", "Write", "SyncFile", "Truncate", "Read", "Remove", "Run", "MailOut", "Stopped", "Fatal", "Note"}
 
 func (k EffectKind) String() string {
 	if int(k) < len(effectNames) {
@@ -82,6 +84,15 @@ func (k EffectKind) String() string {
 	}
 	return "?"
 }
+
+// A connection may have Credits frames unanswered at the start; each frame read uses one up.
+const Credits = 64
+
+// A file and an operation belong to one shard of the node: the upper 16 bits say which.
+func NewFileID(s ShardID, n uint64) FileID { return FileID(uint64(s)<<48 | n) }
+func NewOpID(s ShardID, n uint64) OpID     { return OpID(uint64(s)<<48 | n) }
+func (f FileID) Shard() ShardID            { return ShardID(f >> 48) }
+func (o OpID) Shard() ShardID              { return ShardID(o >> 48) }
 
 // Effect is what a shard asks of the world. Unused fields are zero. Disk effects on one File happen
 // in the order in which they were asked, whatever their kind; on different files in any order. Each
@@ -100,7 +111,7 @@ type Effect struct {
 	N     int64
 	Op    OpID
 	Path  string // Create: slash-separated, relative
-	Text  string // Fatal
+	Text  string // Fatal, Note
 	Job   *Job
 	Mail  Mail
 	lo    int32 // its Refs are [lo, hi) of Effects.refs
