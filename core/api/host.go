@@ -1,0 +1,116 @@
+// Package api answers Kafka's requests: one file per key, NN_name.go, each decoding, acting through
+// Host, and answering with Kafka's error codes.
+//
+// It owns the connections' sessions: the order of answers, what may overlap, fetch sessions. It
+// promises that a request gets exactly one answer (none for acks=0), in the order of the requests of
+// its connection, and that hostile bytes end at most their own connection. It refuses to know where a
+// partition or a coordinator lives: Host routes to the shard or the node that knows.
+package api
+
+import (
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/config"
+	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/meta"
+	"github.com/karst-stream/karst/core/replica"
+)
+
+// Part names one partition of the current view.
+type Part struct {
+	Topic *meta.Topic
+	Index int32
+}
+
+// Group is the raft group of the partition.
+func (p Part) Group() core.GroupID { return p.Topic.Partitions[p.Index].Group }
+
+// Leadership is what this node believes of a partition: the newest broadcast of a leader.
+type Leadership struct {
+	Leader core.NodeID   // NoNode: none known
+	Term   core.Term     // of the leader; 0: none known
+	ISR    []core.NodeID // in sync, as of the leader's last word
+	Dead   bool          // Leader is on a node that the failure detector gave up
+}
+
+// ReadOp asks for records.
+type ReadOp struct {
+	Offset core.Offset
+	Max    int64      // bytes; at least one batch is returned whatever its size
+	Epoch  core.Epoch // current_leader_epoch of the client; -1: not checked
+	// Key and Notify ask for one call when the partition has more than the returned high watermark,
+	// or a reader must look again (leadership, health). A later ReadOp with the same Key on the same
+	// partition takes the place of an earlier one. Notify nil: nobody waits.
+	Key    core.ConnID
+	Notify func()
+}
+
+// ListOp asks for an offset by time or by one of Kafka's special timestamps.
+type ListOp struct {
+	Timestamp int64 // -1 latest, -2 earliest, -3 max timestamp, -4 earliest local, -5 latest tiered; else ms
+	Epoch     core.Epoch
+}
+
+// ListResult answers ListOp; Offset and Timestamp are -1 when there is none.
+type ListResult struct {
+	Err       replica.Outcome
+	Offset    core.Offset
+	Timestamp core.Wall
+	Epoch     core.Epoch // leader epoch of the batch, or of the leader; -1 unknown
+}
+
+// AdminErr is how a metadata command failed before it was decided.
+type AdminErr uint8
+
+const (
+	AdminOK       AdminErr = iota
+	AdminTimedOut          // nobody knows whether it was decided: REQUEST_TIMED_OUT
+	AdminNoLeader          // certainly not decided: NOT_CONTROLLER
+)
+
+// Host is the shard that runs a handler. Every done function is called exactly once, in this step or
+// a later one, on this shard; none is called after the node stopped.
+type Host interface {
+	Now() core.Now
+	Node() core.NodeID
+	Rand() *det.Rand
+	View() *meta.View
+	// Setting is the effective value of a broker configuration key, in Kafka's name.
+	Setting(key string) string
+	Leadership(g core.GroupID) Leadership
+	// OnLeadership calls f once when the leadership of g changes.
+	OnLeadership(g core.GroupID, f func())
+	Suspect(n core.NodeID) bool
+	Controller() core.NodeID // leader of the metadata group, or NoNode
+	// Static are the settings of this node's file, environment and flags: sorted, parsed.
+	Static() []config.KV
+
+	// Produce appends one checked batch. It takes the Ref, which lies in memory that no other Ref's
+	// holder reads before the answer: base offset and epoch are patched in place.
+	Produce(p Part, batch core.Ref, acks replica.Acks, done func(replica.Result, Leadership))
+	Read(p Part, op ReadOp, done func(replica.Region, Leadership))
+	// Unwatch forgets the Notify of key on the partition.
+	Unwatch(p Part, key core.ConnID)
+	List(p Part, op ListOp, done func(ListResult, Leadership))
+
+	// Coordinate gives req (a request of package coord) to the coordinator of the group. ok is false when
+	// this node does not lead the group's partition of __consumer_offsets (NOT_COORDINATOR), or loads it.
+	Coordinate(group string, req any, done func(resp any, err replica.Outcome))
+	// CoordinateAll gives req to every coordinator on this node, answers in order of partition.
+	CoordinateAll(req any, done func(resps []any, err replica.Outcome))
+	// CoordinatorOf is the partition of __consumer_offsets that a group belongs to; false while the topic
+	// does not exist.
+	CoordinatorOf(group string) (Part, bool)
+
+	// Admin has the metadata leader decide cmd, wherever that is. done is called once the result is in
+	// this shard's View (or timeout, in ms, has passed).
+	Admin(cmd meta.Command, timeout int32, done func(meta.Result, AdminErr))
+	// ProducerID allocates a producer id.
+	ProducerID(done func(id int64, ok bool))
+
+	// After calls f once, d from now; the function it returns forgets it.
+	After(d core.Mono, f func()) (cancel func())
+
+	Send(c core.ConnID, vec []core.Ref) // takes the Refs: one whole answer, with its length
+	Close(c core.ConnID)
+	Credit(c core.ConnID, frames int64)
+}

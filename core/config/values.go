@@ -1,0 +1,68 @@
+package config
+
+// TopicValues are the settings of a topic that the data path acts on.
+type TopicValues struct {
+	MaxMessageBytes int32 // of a batch
+	MinInsync       int32
+	SegmentBytes    int64
+	LogAppendTime   bool // the leader stamps batches with its own clock
+}
+
+// TopicValues resolves what the data path needs of one topic.
+func (l *Layers) TopicValues() TopicValues {
+	return TopicValues{
+		MaxMessageBytes: int32(l.int64Of(topics, "max.message.bytes")),
+		MinInsync:       int32(l.int64Of(topics, "min.insync.replicas")),
+		SegmentBytes:    l.int64Of(topics, "segment.bytes"),
+		LogAppendTime:   l.textOf(topics, "message.timestamp.type") == "LogAppendTime",
+	}
+}
+
+// BrokerValues are the settings of a broker that something acts on.
+type BrokerValues struct {
+	NumPartitions            int32
+	DefaultReplicationFactor int16 // -1: min(3, brokers), see ReplicationFactor
+	AutoCreateTopics         bool
+	DeleteTopics             bool
+	OffsetsPartitions        int32
+	OffsetsReplicationFactor int16 // bounded by the brokers there are, see ReplicationFactor
+	RebalanceDelayMs         int32
+	MinSessionTimeoutMs      int32
+	MaxSessionTimeoutMs      int32
+	GroupMaxSize             int32
+	OffsetMetadataMaxBytes   int32
+	RequestMaxBytes          int32
+	FetchMaxBytes            int32
+	FetchSessionSlots        int32
+	Rack                     string // "": none
+}
+
+// BrokerValues resolves what a broker needs.
+func (l *Layers) BrokerValues() BrokerValues {
+	i32 := func(name string) int32 { return int32(l.int64Of(brokers, name)) }
+	return BrokerValues{
+		NumPartitions:            i32("num.partitions"),
+		DefaultReplicationFactor: int16(i32("default.replication.factor")),
+		AutoCreateTopics:         l.textOf(brokers, "auto.create.topics.enable") == "true",
+		DeleteTopics:             l.textOf(brokers, "delete.topic.enable") == "true",
+		OffsetsPartitions:        i32("offsets.topic.num.partitions"),
+		OffsetsReplicationFactor: int16(i32("offsets.topic.replication.factor")),
+		RebalanceDelayMs:         i32("group.initial.rebalance.delay.ms"),
+		MinSessionTimeoutMs:      i32("group.min.session.timeout.ms"),
+		MaxSessionTimeoutMs:      i32("group.max.session.timeout.ms"),
+		GroupMaxSize:             i32("group.max.size"),
+		OffsetMetadataMaxBytes:   i32("offset.metadata.max.bytes"),
+		RequestMaxBytes:          i32("socket.request.max.bytes"),
+		FetchMaxBytes:            i32("fetch.max.bytes"),
+		FetchSessionSlots:        i32("max.incremental.fetch.session.cache.slots"),
+		Rack:                     l.textOf(brokers, "broker.rack"),
+	}
+}
+
+// ReplicationFactor is a configured default for a cluster of n brokers: -1 means min(3, n).
+func ReplicationFactor(configured int16, n int) int16 {
+	if configured < 0 {
+		return int16(max(1, min(3, n)))
+	}
+	return configured
+}

@@ -1,0 +1,360 @@
+package replica
+
+import (
+	"encoding/binary"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/record"
+	"github.com/karst-stream/karst/core/seg"
+)
+
+// Catch-up. What is older than the leader's window is shipped as segment bytes: equal logs are
+// byte-equal files, so a follower asks for what follows its own committed bytes.
+//
+//	leader                                   follower
+//	MsgSnap(index, term; where it ends) ──▶  keeps it, cuts its uncommitted tail from the files
+//	                                    ◀──  Pull(segment, position)
+//	Chunk(bytes, next segment)          ──▶  checks every batch, writes; asks on, some chunks ahead
+//	                                         ... reached the end: syncs, steps MsgSnap into raft,
+//	                                         which installs a window that begins there
+//
+// It can be interrupted anywhere: what was written is committed data, and the next MsgSnap goes on
+// from the last batch that the follower's log counts as committed.
+
+const (
+	chunkBytes = 512 << 10
+	pullRetry  = core.Second
+)
+
+var (
+	markSnapSent = det.NewMark("replica: a leader offered its segments to a follower")
+	markPulled   = det.NewMark("replica: a follower caught up by segments")
+	markPullLost = det.NewMark("replica: a catch-up was asked again")
+)
+
+// pull is a follower's catch-up. stage: pulling, then syncing, then it is over.
+type pull struct {
+	msg     raftpb.Message // the MsgSnap
+	from    core.NodeID
+	to      snapData
+	seg     core.Offset // where the next byte goes
+	pos     int64
+	next    core.Offset // base offset of the next batch
+	partial []byte      // the beginning of a batch whose rest is in the next chunk
+	askedAt core.Mono
+	writing int
+	synced  bool
+	retry   det.Timer
+}
+
+// snapData is what MsgSnap says beside raft's own words.
+type snapData struct {
+	end   core.Offset // next offset after the snapshot's index
+	at    place       // where the next batch goes
+	start core.Offset // log start
+	first core.Offset // base of the oldest segment
+	state []byte      // producer state
+}
+
+const snapVersion = 1
+
+func (d *snapData) encode() []byte {
+	b := []byte{snapVersion}
+	for _, v := range []int64{int64(d.end), int64(d.at.seg), d.at.pos, int64(d.start), int64(d.first)} {
+		b = binary.AppendVarint(b, v)
+	}
+	return append(b, d.state...)
+}
+
+func (d *snapData) decode(b []byte) bool {
+	if len(b) == 0 || b[0] != snapVersion {
+		return false
+	}
+	b = b[1:]
+	var v [5]int64
+	for i := range v {
+		x, n := binary.Varint(b)
+		if n <= 0 || x < 0 {
+			return false
+		}
+		v[i], b = x, b[n:]
+	}
+	*d = snapData{core.Offset(v[0]), place{core.Offset(v[1]), v[2]}, core.Offset(v[3]), core.Offset(v[4]), b}
+	return true
+}
+
+// snapshot answers raft: everything that is applied here, which is in segments or on its way there.
+func (r *Replica) snapshot() (raftpb.Snapshot, error) {
+	if r.cut != nil {
+		return raftpb.Snapshot{}, raft.ErrSnapshotTemporarilyUnavailable
+	}
+	t, err := r.log.Term(r.applied)
+	if err != nil {
+		return raftpb.Snapshot{}, raft.ErrSnapshotTemporarilyUnavailable
+	}
+	markSnapSent.Hit()
+	d := snapData{end: r.log.end(r.applied), at: r.log.after(r.applied), start: r.start, first: r.segs[0].base, state: r.ps.encode()}
+	r.flushFill()
+	return raftpb.Snapshot{Data: d.encode(),
+		Metadata: raftpb.SnapshotMetadata{Index: r.applied, Term: t, ConfState: r.log.conf}}, nil
+}
+
+// beginPull keeps a MsgSnap until its bytes are here; false when raft should see it at once.
+func (r *Replica) beginPull(m *raftpb.Message) bool {
+	if m.Snapshot == nil || m.Term < uint64(r.term) || m.Snapshot.Metadata.Index <= r.commit {
+		return false
+	}
+	p := &pull{msg: *m, from: core.RaftID(m.From).Node()}
+	if !p.to.decode(m.Snapshot.Data) {
+		return true // void
+	}
+	if r.pull != nil {
+		if r.pull.synced || r.pull.from == p.from && r.pull.msg.Snapshot.Metadata.Index == m.Snapshot.Metadata.Index {
+			return true
+		}
+		r.h.Timers().Stop(&r.pull.retry)
+		if r.pull.from == p.from && r.pull.msg.Term == m.Term {
+			// The same leader offers more: go on where we are.
+			p.seg, p.pos, p.next, p.partial, p.writing = r.pull.seg, r.pull.pos, r.pull.next, r.pull.partial, r.pull.writing
+			r.pull = p
+			r.armPull(p)
+			return true
+		}
+	}
+	if r.cut != nil || len(r.appends) > 0 {
+		return true // what is on its way to the segments first; the leader offers again
+	}
+	r.flushFill()
+	at := r.log.after(r.commit)
+	if s := r.segment(at.seg); s != nil {
+		s.index.Truncate(at.pos)
+		s.old.Truncate(at.pos)
+	}
+	p.seg, p.pos, p.next = at.seg, at.pos, r.log.end(r.commit)
+	if p.next < p.to.first { // retention took what would follow our log
+		p.seg, p.pos, p.next = p.to.first, 0, p.to.first
+	}
+	r.pull = p
+	r.armPull(p)
+	r.ask()
+	return true
+}
+
+func (r *Replica) armPull(p *pull) {
+	p.retry.Fire = func(int64) {
+		if r.pull != p || r.offline != "" || p.synced {
+			return
+		}
+		if r.h.Now().Mono-p.askedAt >= pullRetry {
+			if r.h.Suspect(p.from) {
+				r.pull = nil // its bytes stay; the next leader's MsgSnap goes on
+				return
+			}
+			markPullLost.Hit()
+			r.ask()
+		}
+		r.armPull(p)
+	}
+	r.h.Timers().Arm(&p.retry, int64(r.h.Now().Mono+pullRetry))
+}
+
+func (r *Replica) ask() {
+	p := r.pull
+	if p.next >= p.to.end {
+		r.endPull()
+		return
+	}
+	p.askedAt = r.h.Now().Mono
+	r.h.Tell(p.from, r.cfg.Group, Control{Kind: Pull, Term: core.Term(p.msg.Term), Seg: p.seg, Pos: p.pos + int64(len(p.partial))})
+}
+
+// servePull gives a follower the bytes it asks for, or says that they are not here.
+func (r *Replica) servePull(from core.NodeID, c Control) {
+	s := r.segment(c.Seg)
+	if !r.leads || c.Term != r.term || s == nil || c.Pos < 0 {
+		r.h.Tell(from, r.cfg.Group, Control{Kind: Refuse, Term: c.Term, Seg: c.Seg, Pos: c.Pos})
+		return
+	}
+	at := r.log.after(r.applied)
+	limit := s.size
+	out := Control{Kind: Chunk, Term: c.Term, Seg: c.Seg, Pos: c.Pos}
+	if at.seg == s.base {
+		limit = at.pos
+	} else {
+		for _, x := range r.segs {
+			if x.base > s.base {
+				out.Next = x.base
+				break
+			}
+		}
+	}
+	if r.fillSize > 0 {
+		r.flushFill() // on the same file, so before the region is read
+	}
+	if c.Pos > limit {
+		out.Kind = Refuse
+	}
+	n := min(limit-c.Pos, chunkBytes)
+	out.Last = at.seg != s.base && c.Pos+n == limit
+	if n <= 0 {
+		r.h.Tell(from, r.cfg.Group, out)
+		return
+	}
+	op := r.h.NewOp(func(ev *core.Event) {
+		if ev.Err != core.OK && ev.Err != core.ErrShort || r.offline != "" {
+			ev.Body.Release()
+			return
+		}
+		out.Last = out.Last && int64(ev.Body.Len) == n
+		out.Body = ev.Body
+		r.h.Tell(from, r.cfg.Group, out)
+	})
+	r.h.FX().Add(core.Effect{Kind: core.Read, File: s.file, Off: c.Pos, N: n, Op: op})
+}
+
+// gotChunk checks and writes bytes of the leader's log.
+func (r *Replica) gotChunk(from core.NodeID, c Control) {
+	p := r.pull
+	if p == nil || p.synced || from != p.from || c.Term != core.Term(p.msg.Term) || c.Seg != p.seg ||
+		c.Pos != p.pos+int64(len(p.partial)) {
+		return
+	}
+	if c.Kind == Refuse {
+		r.h.Timers().Stop(&p.retry)
+		r.pull = nil
+		return
+	}
+	data := append(p.partial, c.Body.Bytes()...)
+	whole := r.checkBatches(p, data)
+	if whole < 0 {
+		p.partial = nil
+		return // rotten on the way; the retry asks again
+	}
+	s := r.pullSegment(p.seg)
+	if whole > 0 {
+		p.writing++
+		op := r.h.NewOp(func(ev *core.Event) {
+			if !r.diskFailed(ev, "writing "+s.path) {
+				p.writing--
+			}
+		})
+		r.h.FX().Add(core.Effect{Kind: core.Write, File: s.file, Off: p.pos, Op: op}, core.RefOf(data[:whole]))
+		p.pos += int64(whole)
+		s.size, s.dirty = p.pos, true
+	}
+	p.partial = append([]byte(nil), data[whole:]...)
+	if c.Last && len(p.partial) == 0 && c.Next > p.seg {
+		p.seg, p.pos = c.Next, 0
+	}
+	r.ask()
+}
+
+// checkBatches walks the whole batches at the head of data, up to the snapshot's end; -1 when one is
+// not what must follow.
+func (r *Replica) checkBatches(p *pull, data []byte) int {
+	at, next := 0, p.next
+	for next < p.to.end {
+		b, _, err := record.Next(data[at:])
+		if err == record.ErrShort {
+			break
+		}
+		if err != nil || b.BaseOffset() < next || !b.CRCValid() {
+			return -1
+		}
+		if s := r.segment(p.seg); s != nil && p.pos+int64(at) >= s.index.End() {
+			s.index.Add(b.BaseOffset(), p.pos+int64(at), b.MaxTimestamp())
+		}
+		at += len(b)
+		next = b.LastOffset() + 1
+	}
+	p.next = next
+	return at
+}
+
+// pullSegment is the segment that catch-up writes; the first write cuts what is not committed there.
+func (r *Replica) pullSegment(base core.Offset) *segment {
+	for len(r.segs) > 0 && r.active().base > base {
+		s := r.active()
+		r.segs = r.segs[:len(r.segs)-1]
+		r.h.FX().Add(core.Effect{Kind: core.Remove, File: s.file, Path: s.path})
+	}
+	if s := r.segment(base); s != nil {
+		return s
+	}
+	s := &segment{base: base, file: r.h.NewFile(), path: seg.Path(r.cfg.Dir, base)}
+	r.segs = append(r.segs, s)
+	r.h.FX().Add(core.Effect{Kind: core.Create, File: s.file, Path: s.path, Sync: true,
+		Op: r.h.NewOp(func(ev *core.Event) { r.diskFailed(ev, "creating "+s.path) })})
+	return s
+}
+
+// endPull makes the bytes durable and lets raft install the snapshot.
+func (r *Replica) endPull() {
+	p := r.pull
+	p.synced = true
+	r.h.Timers().Stop(&p.retry)
+	left := 1
+	done := func() {
+		left--
+		if left > 0 || r.offline != "" || r.pull != p {
+			return
+		}
+		markPulled.Hit()
+		r.pull = nil
+		if p.msg.Snapshot.Metadata.Index > r.commit {
+			_ = r.rn.Step(p.msg)
+		}
+		r.h.Dirty(r)
+	}
+	s := r.pullSegment(p.to.at.seg)
+	if s.size > p.to.at.pos {
+		r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Off: p.to.at.pos})
+		s.size, s.dirty = p.to.at.pos, true
+	}
+	for _, s := range r.segs {
+		if !s.dirty {
+			continue
+		}
+		s.dirty = false
+		left++
+		op := r.h.NewOp(func(ev *core.Event) {
+			if !r.diskFailed(ev, "syncing "+s.path) {
+				done()
+			}
+		})
+		r.h.FX().Add(core.Effect{Kind: core.SyncFile, File: s.file, Op: op})
+	}
+	done()
+}
+
+// install replaces the window by what a snapshot says; its bytes are durable in segments. Called
+// within append, whose journal frame then carries the checkpoint.
+func (r *Replica) install(snap *raftpb.Snapshot) {
+	var d snapData
+	det.That(d.decode(snap.Data), "replica: an installed snapshot was decoded before")
+	det.That(d.end >= r.high, "I8: a snapshot does not take the high watermark back")
+	r.dropFill(0)
+	for i := range r.log.notes {
+		r.release(&r.log.notes[i])
+	}
+	r.h.Window().Entries -= len(r.log.ents)
+	r.log.ents, r.log.notes = nil, nil
+	r.log.conf = snap.Metadata.ConfState
+	r.log.first, r.log.term0 = snap.Metadata.Index+1, snap.Metadata.Term
+	r.log.end0, r.log.at0 = d.end, d.at
+	r.log.hard.Commit = max(r.log.hard.Commit, snap.Metadata.Index)
+	r.commit, r.applied, r.complete = snap.Metadata.Index, snap.Metadata.Index, snap.Metadata.Index
+	r.high, r.start = d.end, d.start
+	det.That(r.ps.decode(d.state), "replica: a snapshot's producer state cannot be read")
+	r.next = d.end
+	if o := r.cfg.Observer; o != nil {
+		o.Installed(r.cfg.Node, r.cfg.Group, core.Index(snap.Metadata.Index), core.Term(snap.Metadata.Term), d.end)
+	}
+	r.aim()
+	r.checkpoint()
+	r.wakeReaders()
+}

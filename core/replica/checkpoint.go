@@ -1,0 +1,99 @@
+package replica
+
+import (
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/journal"
+)
+
+// markEvery is after how many entries a group whose batches all went straight to segments writes a
+// checkpoint unasked: it keeps the log that a boot must read short.
+const markEvery = 4096
+
+var markRetired = det.NewMark("replica: checkpoint let a journal file be used again")
+
+// Needed is called when the journal wants to use a file again that holds records of this group: what
+// lives there only moves to the segments, then a checkpoint is written.
+func (r *Replica) Needed() {
+	if r.offline != "" || r.syncing > 0 || r.marking > 0 || r.opening > 0 || r.cut != nil {
+		return
+	}
+	markRetired.Hit()
+	r.flushFill()
+	r.aim()
+	for _, s := range r.segs {
+		if !s.dirty {
+			continue
+		}
+		s.dirty = false
+		r.syncing++
+		op := r.h.NewOp(func(ev *core.Event) {
+			if r.diskFailed(ev, "syncing "+s.path) {
+				return
+			}
+			r.syncing--
+			if r.syncing == 0 {
+				r.checkpoint()
+			}
+		})
+		r.h.FX().Add(core.Effect{Kind: core.SyncFile, File: s.file, Op: op})
+	}
+	if r.syncing == 0 {
+		r.checkpoint()
+	}
+}
+
+// aim fixes what the next checkpoint covers: all that is applied, and the producer state as of now.
+func (r *Replica) aim() { r.syncTo, r.syncState = r.applied, r.ps.encode() }
+
+// checkpoint records everything that a boot needs of this group from here on. Entries up to the mark
+// are in segments and durable there.
+func (r *Replica) checkpoint() {
+	if r.cut != nil {
+		return // begin again when the journal asks again
+	}
+	c := r.syncTo
+	det.That(c <= r.applied && c+1 >= r.log.first, "replica: a checkpoint covers what is applied")
+	t, err := r.log.Term(c)
+	det.That(err == nil, "replica: a checkpoint lies in the window")
+	at := r.log.after(c)
+	m := journal.Mark{Hard: r.hard(), Voters: r.log.conf.Voters, Learners: r.log.conf.Learners,
+		VotersOut: r.log.conf.VotersOutgoing, LearnersNext: r.log.conf.LearnersNext, AutoLeave: r.log.conf.AutoLeave,
+		Index: core.Index(c), Term: core.Term(t), Offset: r.log.end(c), Segment: at.seg, Pos: at.pos, LogStart: r.start,
+		Name: r.cfg.Dir, TopicID: r.cfg.TopicID, State: r.syncState}
+	r.inlined = false
+	tail := make([]journal.Entry, 0, r.log.last()-c)
+	for i := c + 1; i <= r.log.last(); i++ {
+		e, n := &r.log.ents[i-r.log.first], r.log.note(i)
+		je := journal.Entry{Index: core.Index(i), Term: core.Term(e.Term), Type: uint8(e.Type), Data: e.Data}
+		if n.inline {
+			det.That(n.body.Buf != nil, "replica: what only the journal holds stays in memory")
+			je.Body = n.body.Retain()
+			r.inlined = true
+		}
+		tail = append(tail, je)
+	}
+	r.h.Journal().Checkpoint(r.cfg.Group, m, tail)
+	r.marking = r.h.Journal().Seq() + 1
+	r.markIndex = c
+	r.h.Awaits(r)
+}
+
+func (r *Replica) markDurable() {
+	r.marking = 0
+	r.marked = r.markIndex
+	if !r.awake && r.opening == 0 && !r.began {
+		r.began = true
+		r.live()
+	}
+}
+
+// markProgress writes a checkpoint when none was needed for long and nothing lives in the journal
+// only: it costs a few hundred bytes and no sync of its own.
+func (r *Replica) markProgress() {
+	if r.inlined || r.applied < r.marked+markEvery || r.syncing > 0 || r.marking > 0 || r.cut != nil || r.opening > 0 {
+		return
+	}
+	r.aim()
+	r.checkpoint()
+}

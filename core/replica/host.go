@@ -1,0 +1,119 @@
+package replica
+
+import (
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/journal"
+)
+
+// Host is the shard, as a replica sees it. Everything that it hands out belongs to the current step.
+type Host interface {
+	Now() core.Now
+	FX() *core.Effects
+	Journal() *journal.Writer
+	Timers() *det.Timers
+	Window() *Budget
+
+	NewFile() core.FileID
+	// NewOp names a disk operation; done is called with its DiskDone, in a later step.
+	NewOp(done func(ev *core.Event)) core.OpID
+	// SendRaft hands a message to a peer. It takes the bodies, and says no when the peer's queue is full
+	// or no link is up: then it has released them.
+	SendRaft(to core.NodeID, g core.GroupID, m *raftpb.Message, bodies []core.Ref) bool
+	// Suspect says whether the failure detector gave node up.
+	Suspect(n core.NodeID) bool
+	// Dirty asks for Ready before the step ends.
+	Dirty(r *Replica)
+	// Awaits says that the frame being built holds something of r: JournalDurable must be called.
+	Awaits(r *Replica)
+	// Changed says that leader, term, in-sync set or health of r changed.
+	Changed(r *Replica)
+	// Tell sends a control message of this group to the replica on node n (may be lost).
+	Tell(n core.NodeID, g core.GroupID, c Control)
+	// Suspicion asks that the voters of r learn to distrust its leader here (it goes offline).
+	Note(level int64, text string)
+}
+
+// Observer hears what a replica does, for checkers; nil in production. Entry hashes cover (index,
+// term, data).
+type Observer interface {
+	BecameLeader(n core.NodeID, g core.GroupID, id core.RaftID, t core.Term, last core.Index)
+	Appended(n core.NodeID, g core.GroupID, i core.Index, t core.Term, hash det.Hash)
+	Truncated(n core.NodeID, g core.GroupID, from core.Index)
+	Committed(n core.NodeID, g core.GroupID, i core.Index)
+	Applied(n core.NodeID, g core.GroupID, i core.Index, t core.Term, hash det.Hash, base core.Offset, count int32)
+	Completed(n core.NodeID, g core.GroupID, i core.Index)
+	HighWatermark(n core.NodeID, g core.GroupID, e core.Epoch, start, hw, end core.Offset)
+	AckedAll(n core.NodeID, g core.GroupID, base, last core.Offset, i core.Index)
+	Sent(n core.NodeID, g core.GroupID, m *raftpb.Message)
+	Served(n core.NodeID, g core.GroupID, from, to, hw core.Offset)
+	Producers(n core.NodeID, g core.GroupID, applied core.Index, hash det.Hash)
+	Installed(n core.NodeID, g core.GroupID, i core.Index, t core.Term, end core.Offset)
+	Restarted(n core.NodeID, g core.GroupID, first, last core.Index, hard journal.Hard)
+}
+
+// Control is what replicas of a group tell each other beside raft.
+type Control struct {
+	Kind  ControlKind
+	Term  core.Term
+	Index core.Index
+	Seg   core.Offset // Pull, Chunk: the segment
+	Pos   int64       // Pull, Chunk: where in it
+	Next  core.Offset // Chunk: the segment that follows Seg, when Last
+	Last  bool        // Chunk: nothing of Seg follows below the high watermark, and there is a next one
+	Body  core.Ref    // Chunk
+}
+
+type ControlKind uint8
+
+const (
+	Sleep    ControlKind = iota + 1 // leader: last = commit = Index in Term, nothing is pending: sleep
+	Slept                           // follower: so I do
+	Distrust                        // leader: I stop leading Term without a successor
+	Pull                            // follower: give me the bytes at (Seg, Pos)
+	Chunk                           // leader: here they are
+	Refuse                          // leader: there is nothing at (Seg, Pos), begin again
+)
+
+// Budget bounds the memory of windows in one shard, in batch bytes and in entries. Memory is given up
+// oldest first, whatever its group.
+type Budget struct {
+	MaxBytes   int64
+	MaxEntries int
+	Bytes      int64
+	Entries    int
+	queue      []held
+	head       int
+}
+
+type held struct {
+	r     *Replica
+	index core.Index
+	term  core.Term
+}
+
+// Full says that intake must wait.
+func (b *Budget) Full() bool { return b.Bytes > b.MaxBytes }
+
+func (b *Budget) push(r *Replica, i core.Index, t core.Term) {
+	if b.head > 1024 && b.head*2 > len(b.queue) {
+		b.queue = b.queue[:copy(b.queue, b.queue[b.head:])]
+		b.head = 0
+	}
+	b.queue = append(b.queue, held{r, i, t})
+}
+
+// Trim forgets the oldest bodies until three quarters of the budget are in use, or what is oldest
+// cannot be forgotten yet.
+func (b *Budget) Trim() {
+	for b.Bytes > b.MaxBytes*3/4 && b.head < len(b.queue) {
+		h := b.queue[b.head]
+		if !h.r.forget(h.index, h.term) {
+			return
+		}
+		b.queue[b.head] = held{}
+		b.head++
+	}
+}

@@ -1,0 +1,129 @@
+package replica
+
+import (
+	"slices"
+
+	"go.etcd.io/raft/v3"
+
+	"github.com/karst-stream/karst/core"
+)
+
+// lagMax is how long a voter may not have been at the high watermark and still count as in sync.
+const lagMax = 10 * core.Second
+
+// matched notes that voter id is known to hold the log durably up to index.
+func (r *Replica) matched(id core.RaftID, index uint64) {
+	for i := range r.match {
+		m := &r.match[i]
+		if m.id == id && index > m.index {
+			m.index = index
+			r.caughtUp(m)
+			return
+		}
+	}
+}
+
+func (r *Replica) caughtUp(m *matched) {
+	if m.index >= r.commit && r.ready {
+		m.caught = r.h.Now().Mono
+	}
+}
+
+// copies counts the voters that hold index durably.
+func (r *Replica) copies(index uint64) (n int) {
+	for i := range r.match {
+		if r.match[i].index >= index {
+			n++
+		}
+	}
+	return n
+}
+
+// insync recomputes the in-sync set: voters on nodes that are not suspect, whose synced index was at
+// the high watermark at some moment of the last lagMax. It is the ISR that clients see.
+func (r *Replica) insync() {
+	if !r.leads {
+		return
+	}
+	now := r.h.Now().Mono
+	var isr []core.NodeID
+	for i := range r.match {
+		m := &r.match[i]
+		n := m.id.Node()
+		switch {
+		case m.id == r.cfg.ID:
+		case r.h.Suspect(n):
+			m.caught = -1
+			continue
+		case m.index >= r.commit && r.ready:
+			m.caught = now
+		case m.caught < 0 || now-m.caught > lagMax:
+			continue
+		}
+		isr = append(isr, n)
+	}
+	if !slices.Equal(isr, r.isr) {
+		r.isr = isr
+		r.h.Changed(r)
+		r.h.Dirty(r)
+	}
+}
+
+// Transfer hands leadership to the voter that is closest, before this node stops. It says whether
+// there is anyone to hand to.
+func (r *Replica) Transfer() bool {
+	if !r.leads || r.offline != "" {
+		return false
+	}
+	best := -1
+	for i := range r.match {
+		m := &r.match[i]
+		if m.id == r.cfg.ID || r.h.Suspect(m.id.Node()) {
+			continue
+		}
+		if best < 0 || m.index > r.match[best].index {
+			best = i
+		}
+	}
+	if best < 0 {
+		return false
+	}
+	r.wake()
+	r.handing = r.h.Now().Mono + core.Second
+	r.rn.TransferLeader(uint64(r.match[best].id))
+	r.h.Dirty(r)
+	return true
+}
+
+// PeerSuspect tells that the failure detector gave node n up.
+func (r *Replica) PeerSuspect(n core.NodeID) {
+	if r.offline != "" || r.opening > 0 || !r.began {
+		return
+	}
+	if r.leads {
+		for _, v := range r.voters() {
+			if v.Node() == n {
+				// CheckQuorum must be able to end an isolated leader; what was sent is lost.
+				r.rn.ReportSnapshot(uint64(v), raft.SnapshotFailure)
+				r.rn.ReportUnreachable(uint64(v))
+				r.wake()
+			}
+		}
+	} else if r.lead.Node() == n && r.lead != 0 {
+		r.LeaderLost()
+	}
+	r.h.Dirty(r)
+}
+
+// PeerBack tells that node n answers again: a group that sleeps around it wakes to feed it.
+func (r *Replica) PeerBack(n core.NodeID) {
+	if r.offline != "" || r.opening > 0 || !r.began || !r.leads {
+		return
+	}
+	for _, v := range r.voters() {
+		if v.Node() == n {
+			r.wake()
+			r.h.Dirty(r)
+		}
+	}
+}

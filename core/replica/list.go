@@ -1,0 +1,220 @@
+package replica
+
+import (
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/record"
+	"github.com/karst-stream/karst/core/seg"
+)
+
+// Found answers the searches by time.
+type Found struct {
+	Err    Outcome
+	Offset core.Offset // -1: there is none
+	Time   core.Wall   // of that record; -1
+	Epoch  core.Epoch  // of its batch; -1
+}
+
+// spot is a batch that a search by time found.
+type spot struct {
+	at    place
+	size  int32
+	base  core.Offset
+	last  core.Offset
+	time  core.Wall
+	epoch core.Epoch
+}
+
+// Since finds the first record with a timestamp of ts or later, below the high watermark
+// (LogSegment.findOffsetByTimestamp). The headers of old segments are walked; the record is found in its
+// batch, decompressed by a job when need be.
+func (r *Replica) Since(ts core.Wall, unzip Unzip, done func(Found)) {
+	if err := r.MayRead(); err != OK {
+		done(Found{err, -1, -1, -1})
+		return
+	}
+	r.sinceCold(0, ts, func(sp *spot, err core.Errno) {
+		switch {
+		case err != core.OK:
+			done(Found{StorageError, -1, -1, -1})
+		case sp == nil:
+			if sp = r.sinceHot(ts); sp == nil {
+				done(Found{OK, -1, -1, -1})
+				return
+			}
+			fallthrough
+		default:
+			r.inBatch(sp, func(t core.Wall) bool { return t >= ts }, unzip, done)
+		}
+	})
+}
+
+// sinceCold walks the segments from number k on, up to the window.
+func (r *Replica) sinceCold(k int, ts core.Wall, done func(*spot, core.Errno)) {
+	if k >= len(r.segs) || r.segs[k].base > r.log.at0.seg {
+		done(nil, core.OK)
+		return
+	}
+	s := r.segs[k]
+	r.walk(s, 0, func(h seg.Seen) bool { return h.Head.MaxTimestamp() >= ts && h.Head.LastOffset() >= r.start },
+		func(h seg.Seen, found bool, err core.Errno) {
+			switch {
+			case err != core.OK:
+				done(nil, err)
+			case found:
+				done(spotOf(s, h), core.OK)
+			default:
+				r.sinceCold(k+1, ts, done)
+			}
+		})
+}
+
+func spotOf(s *segment, h seg.Seen) *spot {
+	return &spot{place{s.base, h.Pos}, h.Head.Size(), h.Head.BaseOffset(), h.Head.LastOffset(), h.Head.MaxTimestamp(), h.Head.LeaderEpoch()}
+}
+
+func (r *Replica) sinceHot(ts core.Wall) *spot {
+	for i := range r.log.notes {
+		if r.log.first+uint64(i) > r.commit {
+			break
+		}
+		if n := &r.log.notes[i]; n.batch && n.stub.MaxTime >= ts {
+			return r.spotHot(i)
+		}
+	}
+	return nil
+}
+
+func (r *Replica) spotHot(i int) *spot {
+	n := &r.log.notes[i]
+	return &spot{n.at, n.stub.Len, n.stub.Base, n.end - 1, n.stub.MaxTime, core.Term(r.log.ents[i].Term).Epoch()}
+}
+
+// Latest finds the record with the largest timestamp, the first of several (KIP-734).
+func (r *Replica) Latest(unzip Unzip, done func(Found)) {
+	if err := r.MayRead(); err != OK {
+		done(Found{err, -1, -1, -1})
+		return
+	}
+	r.maxCold(0, nil, func(best *spot, err core.Errno) {
+		if err != core.OK {
+			done(Found{StorageError, -1, -1, -1})
+			return
+		}
+		for i := range r.log.notes {
+			if r.log.first+uint64(i) > r.commit {
+				break
+			}
+			if n := &r.log.notes[i]; n.batch && (best == nil || n.stub.MaxTime > best.time) {
+				best = r.spotHot(i)
+			}
+		}
+		if best == nil {
+			done(Found{OK, -1, -1, -1})
+			return
+		}
+		r.inBatch(best, func(t core.Wall) bool { return t >= best.time }, unzip, done)
+	})
+}
+
+func (r *Replica) maxCold(k int, best *spot, done func(*spot, core.Errno)) {
+	if k >= len(r.segs) || r.segs[k].base > r.log.at0.seg {
+		done(best, core.OK)
+		return
+	}
+	s := r.segs[k]
+	r.walk(s, 0, func(h seg.Seen) bool {
+		if h.Head.LastOffset() >= r.start && (best == nil || h.Head.MaxTimestamp() > best.time) {
+			best = spotOf(s, h)
+		}
+		return false
+	}, func(_ seg.Seen, _ bool, err core.Errno) {
+		if err != core.OK {
+			done(nil, err)
+			return
+		}
+		r.maxCold(k+1, best, done)
+	})
+}
+
+// Unzip decompresses the payload of a batch: a pure function, given by the driver, bounded.
+type Unzip func(codec record.Codec, payload []byte) ([]byte, error)
+
+// inBatch finds the first record of a batch that want accepts.
+func (r *Replica) inBatch(sp *spot, want func(core.Wall) bool, unzip Unzip, done func(Found)) {
+	r.batchAt(sp, func(body core.Ref, err core.Errno) {
+		if err != core.OK {
+			done(Found{StorageError, -1, -1, -1})
+			return
+		}
+		b := record.Batch(body.Bytes())
+		whole := Found{OK, sp.base, sp.time, sp.epoch}
+		find := func(plain []byte) {
+			f := whole
+			found := false
+			_ = b.RecordsIn(plain, func(rec record.Record) bool {
+				if want(rec.Timestamp) && rec.Offset >= r.start {
+					f.Offset, f.Time, found = rec.Offset, rec.Timestamp, true
+				}
+				return !found
+			})
+			done(f)
+		}
+		if b.LogAppendTime() { // all its records have the batch's time
+			body.Release()
+			done(whole)
+			return
+		}
+		if b.Codec() == record.None {
+			find(b.Payload())
+			body.Release()
+			return
+		}
+		if unzip == nil {
+			body.Release()
+			done(whole)
+			return
+		}
+		op := r.h.NewOp(func(ev *core.Event) {
+			defer ev.Body.Release()
+			defer body.Release()
+			if ev.Err != core.OK {
+				done(whole) // it cannot be unpacked: the batch is the nearest answer
+				return
+			}
+			find(ev.Body.Bytes())
+		})
+		r.h.FX().Add(core.Effect{Kind: core.Run, Op: op, Job: &core.Job{Name: "unzip", In: []core.Ref{body.Retain()},
+			Do: func(in [][]byte) ([]byte, core.Errno) {
+				x := record.Batch(in[0])
+				plain, err := unzip(x.Codec(), x.Payload())
+				if err != nil {
+					return nil, core.ErrIO
+				}
+				return plain, core.OK
+			}}})
+	})
+}
+
+// batchAt is the batch at a spot, from memory or from its segment; the Ref is the caller's.
+func (r *Replica) batchAt(sp *spot, done func(core.Ref, core.Errno)) {
+	for i := range r.log.notes {
+		if n := &r.log.notes[i]; n.batch && n.stub.Base == sp.base && n.body.Buf != nil {
+			done(n.body.Retain(), core.OK)
+			return
+		}
+	}
+	s := r.segment(sp.at.seg)
+	if s == nil {
+		done(core.Ref{}, core.ErrGone)
+		return
+	}
+	op := r.h.NewOp(func(ev *core.Event) {
+		if ev.Err == core.OK && ev.Body.Len == sp.size && record.Batch(ev.Body.Bytes()).CRCValid() {
+			done(ev.Body, core.OK)
+			return
+		}
+		ev.Body.Release()
+		done(core.Ref{}, core.ErrIO)
+	})
+	r.h.FX().Add(core.Effect{Kind: core.Read, File: s.file, Off: sp.at.pos, N: int64(sp.size), Op: op})
+}

@@ -1,0 +1,190 @@
+package replica
+
+import (
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/journal"
+	"github.com/karst-stream/karst/core/mut"
+)
+
+var (
+	markBadBatch   = det.NewMark("replica: a batch from a peer failed its checksum")
+	markSplit      = det.NewMark("replica: a MsgApp was split by its batch bytes")
+	markWindowFull = det.NewMark("replica: a follower refused a MsgApp because its window is full")
+	markColdSend   = det.NewMark("replica: a follower was fed from a segment file")
+)
+
+// send gives a raft message to its peer, with the batches that its entries name: from memory while
+// they are there, else as a region of the segment.
+func (r *Replica) send(m *raftpb.Message) {
+	if o := r.cfg.Observer; o != nil {
+		o.Sent(r.cfg.Node, r.cfg.Group, m)
+	}
+	if m.Type == raftpb.MsgVoteResp && !m.Reject {
+		r.putOff()
+	}
+	if len(m.Entries) == 0 {
+		r.sendOne(m, nil)
+		return
+	}
+	// A message carries at most maxMsgBatchBytes of batches, or one batch: raft's own limit counts
+	// stubs. The parts are what raft would have sent with a smaller limit.
+	ents := m.Entries
+	part := *m
+	for len(ents) > 0 {
+		var bodies []core.Ref
+		size, k := int64(0), 0
+		for ; k < len(ents); k++ {
+			n := r.log.note(ents[k].Index)
+			if k > 0 && size+int64(n.stub.Len) > maxMsgBatchBytes {
+				markSplit.Hit()
+				break
+			}
+			if n.batch {
+				bodies = append(bodies, r.body(n))
+				size += int64(n.stub.Len)
+			}
+		}
+		part.Entries = ents[:k:k]
+		if !r.sendOne(&part, bodies) {
+			return
+		}
+		part.Index, part.LogTerm = ents[k-1].Index, ents[k-1].Term
+		ents = ents[k:]
+	}
+}
+
+// body is a Ref of its own to a batch in the window.
+func (r *Replica) body(n *note) core.Ref {
+	if n.body.Buf != nil {
+		return n.body.Retain()
+	}
+	det.That(n.written, "replica: a batch is in memory or in its segment")
+	markColdSend.Hit()
+	return core.Ref{File: r.segment(n.at.seg).file, Off: n.at.pos, Len: n.stub.Len}
+}
+
+func (r *Replica) sendOne(m *raftpb.Message, bodies []core.Ref) bool {
+	to := core.RaftID(m.To)
+	if r.h.SendRaft(to.Node(), r.cfg.Group, m, bodies) {
+		return true
+	}
+	if r.leads {
+		r.rn.ReportUnreachable(m.To)
+		if m.Type == raftpb.MsgSnap {
+			r.rn.ReportSnapshot(m.To, raft.SnapshotFailure)
+		}
+	}
+	return false
+}
+
+// Recv takes a message of a peer; body holds the batches of its entries, end to end. It borrows body.
+func (r *Replica) Recv(m *raftpb.Message, body core.Ref) {
+	if r.offline != "" || r.opening > 0 || !r.began || m.To != uint64(r.cfg.ID) || !r.sane(m) {
+		return
+	}
+	r.wake()
+	switch m.Type {
+	case raftpb.MsgApp:
+		if r.h.Window().Bytes > 2*r.h.Window().MaxBytes {
+			markWindowFull.Hit()
+			return
+		}
+		if !r.stageAll(m, body) {
+			return
+		}
+	case raftpb.MsgVote, raftpb.MsgPreVote:
+		r.ageLease()
+	case raftpb.MsgSnap:
+		if r.beginPull(m) {
+			return
+		}
+	}
+	_ = r.rn.Step(*m)
+	st := r.rn.BasicStatus()
+	switch m.Type {
+	case raftpb.MsgApp, raftpb.MsgHeartbeat, raftpb.MsgSnap:
+		if st.Lead == m.From && st.Term == m.Term {
+			r.heard = r.h.Now().Mono
+			r.deadline()
+		}
+	case raftpb.MsgAppResp:
+		if r.leads && !m.Reject && st.Term == m.Term {
+			r.matched(core.RaftID(m.From), m.Index)
+		}
+	}
+	r.h.Dirty(r)
+}
+
+// sane refuses what would make raft panic or lie; a peer is authenticated, not infallible.
+func (r *Replica) sane(m *raftpb.Message) bool {
+	if m.From == 0 || m.From == m.To || raft.IsLocalMsgTarget(m.From) {
+		return false
+	}
+	switch m.Type {
+	case raftpb.MsgApp:
+		prev := m.Index
+		for i := range m.Entries {
+			if m.Entries[i].Index != prev+1 || m.Entries[i].Term > m.Term || m.Entries[i].Term == 0 {
+				return false
+			}
+			prev++
+		}
+		return m.Term > 0
+	case raftpb.MsgHeartbeat:
+		return m.Term > 0 && m.Commit <= r.log.last()
+	case raftpb.MsgAppResp, raftpb.MsgHeartbeatResp, raftpb.MsgVote, raftpb.MsgVoteResp, raftpb.MsgPreVote,
+		raftpb.MsgPreVoteResp, raftpb.MsgSnap, raftpb.MsgTimeoutNow, raftpb.MsgTransferLeader:
+		return true
+	}
+	return false
+}
+
+// stageAll verifies and parks the batches of a MsgApp; false when the message is void.
+func (r *Replica) stageAll(m *raftpb.Message, body core.Ref) bool {
+	at := int32(0)
+	for i := range m.Entries {
+		e := &m.Entries[i]
+		s, ok := journal.DecodeStub(e.Data)
+		if !ok || e.Type != raftpb.EntryNormal {
+			continue
+		}
+		if s.Len < 0 || s.Len > body.Len-at {
+			return false
+		}
+		b := body.Slice(at, s.Len)
+		at += s.Len
+		if !matches(b.Bytes(), &s, core.Term(e.Term)) && !mut.On("M26") {
+			markBadBatch.Hit()
+			return false // a region changed under its sender, or bits rotted
+		}
+		r.stage(staged{e.Term, s.Base}, b.Retain())
+	}
+	return at == body.Len
+}
+
+// Control takes a control message of a peer's replica. It takes c.Body.
+func (r *Replica) Control(from core.NodeID, c Control) {
+	defer c.Body.Release()
+	if r.offline != "" || r.opening > 0 || !r.began {
+		return
+	}
+	switch c.Kind {
+	case Sleep:
+		r.askedToSleep(from, c)
+	case Slept:
+		r.confirmedSleep(from, c)
+	case Distrust:
+		if c.Term >= r.term && r.lead.Node() == from {
+			r.LeaderLost()
+		}
+	case Pull:
+		r.servePull(from, c)
+	case Chunk, Refuse:
+		r.gotChunk(from, c)
+	}
+	r.h.Dirty(r)
+}

@@ -1,0 +1,326 @@
+package replica
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"go.etcd.io/raft/v3"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/seg"
+)
+
+// walkBytes is how much of a segment one Read takes while headers are walked.
+const walkBytes = 64 << 10
+
+// Region answers Read.
+type Region struct {
+	Err   Outcome
+	High  core.Offset
+	Start core.Offset
+	Bytes []core.Ref // whole batches from the one that holds the offset; a file region may end in a part of one
+	Size  int64
+}
+
+// readIndex waits for proof that this node still led when it was asked (raft thesis, 6.4).
+type readIndex struct {
+	ctx   uint64 // 0: raft has not been asked yet
+	index uint64 // 0: not confirmed
+	done  func(Outcome)
+}
+
+// Watch calls Fire once when the log grew beyond From, or a reader must look again for another
+// reason: leadership or health changed. A later one with the same Key takes its place.
+type Watch struct {
+	Key  core.ConnID
+	From core.Offset
+	Fire func()
+}
+
+// MayRead is what a client's read needs: this node leads, and knows the high watermark.
+func (r *Replica) MayRead() Outcome {
+	switch {
+	case r.closed:
+		return UnknownPartition
+	case r.offline != "":
+		return StorageError
+	case !r.leads:
+		return NotLeader
+	case !r.ready:
+		return NotAvailable
+	}
+	return OK
+}
+
+// Watch registers w; it fires at most once.
+func (r *Replica) Watch(w Watch) {
+	for i := range r.watches {
+		if r.watches[i].Key == w.Key {
+			r.watches[i] = w
+			return
+		}
+	}
+	r.watches = append(r.watches, w)
+}
+
+// Unwatch forgets the watch of key.
+func (r *Replica) Unwatch(key core.ConnID) {
+	r.watches = slices.DeleteFunc(r.watches, func(w Watch) bool { return w.Key == key })
+}
+
+// wakeReaders fires the watches that the log or the state of this replica satisfies.
+func (r *Replica) wakeReaders() {
+	all := r.MayRead() != OK
+	kept := r.watches[:0]
+	var fire []func()
+	for _, w := range r.watches {
+		if all || r.high > w.From {
+			fire = append(fire, w.Fire)
+		} else {
+			kept = append(kept, w)
+		}
+	}
+	clear(r.watches[len(kept):])
+	r.watches = kept
+	for _, f := range fire {
+		f()
+	}
+}
+
+// Read finds up to limit bytes from offset on, below the high watermark. done is called once, in this
+// step when the place is known from memory.
+func (r *Replica) Read(offset core.Offset, limit int64, done func(Region)) {
+	res := Region{Err: r.MayRead(), High: r.high, Start: r.start}
+	if res.Err != OK {
+		done(res)
+		return
+	}
+	switch {
+	case offset < r.start || offset > r.high:
+		res.Err = OutOfRange
+		done(res)
+	case offset == r.high:
+		done(res)
+	case offset >= r.log.end0:
+		done(r.hot(offset, limit, res))
+	default:
+		r.cold(offset, limit, done)
+	}
+}
+
+// hot serves from the window.
+func (r *Replica) hot(offset core.Offset, limit int64, res Region) Region {
+	lo, hi := 0, int(r.commit+1-r.log.first)
+	for lo < hi { // the first entry that ends beyond offset
+		if mid := (lo + hi) / 2; r.log.notes[mid].end > offset {
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	for i := lo; i < int(r.commit+1-r.log.first); i++ {
+		n := &r.log.notes[i]
+		if !n.batch {
+			continue
+		}
+		if res.Size > 0 && res.Size+int64(n.stub.Len) > limit {
+			break
+		}
+		res.add(r, n)
+	}
+	r.observeServed(offset, res)
+	return res
+}
+
+// add appends one batch, growing the last file region when it continues it.
+func (res *Region) add(r *Replica, n *note) {
+	res.Size += int64(n.stub.Len)
+	if !n.written || n.body.Buf != nil && n.stub.Len <= inlineBytes {
+		res.Bytes = append(res.Bytes, n.body.Retain())
+		return
+	}
+	f := r.segment(n.at.seg).file
+	if k := len(res.Bytes); k > 0 {
+		l := &res.Bytes[k-1]
+		if l.Buf == nil && l.File == f && l.Off+int64(l.Len) == n.at.pos && int64(l.Len)+int64(n.stub.Len) < 1<<30 {
+			l.Len += n.stub.Len
+			return
+		}
+	}
+	res.Bytes = append(res.Bytes, core.Ref{File: f, Off: n.at.pos, Len: n.stub.Len})
+}
+
+func (r *Replica) observeServed(offset core.Offset, res Region) {
+	if o := r.cfg.Observer; o != nil && res.Size > 0 {
+		o.Served(r.cfg.Node, r.cfg.Group, offset, r.high, r.high)
+	}
+}
+
+// limit is where the bytes of s end that can be served from the file: what the window has dropped is
+// committed, durable and written; what it holds is served from its notes.
+func (r *Replica) limit(s *segment) int64 {
+	switch at := r.log.at0; {
+	case at.seg == s.base:
+		return at.pos
+	case at.seg < s.base:
+		return 0
+	}
+	return s.size
+}
+
+func (r *Replica) segmentOf(offset core.Offset) *segment {
+	for i := len(r.segs) - 1; i >= 0; i-- {
+		if r.segs[i].base <= offset {
+			return r.segs[i]
+		}
+	}
+	return nil
+}
+
+// cold serves from a segment file.
+func (r *Replica) cold(offset core.Offset, limit int64, done func(Region)) {
+	r.coldRegion(offset, limit, func(s *segment, pos, size int64, err core.Errno) {
+		res := Region{Err: r.MayRead(), High: r.high, Start: r.start}
+		switch {
+		case res.Err != OK:
+		case err != core.OK:
+			res.Err = StorageError
+		case s == nil || offset < r.start:
+			res.Err = OutOfRange
+		default:
+			res.Size = size
+			res.Bytes = []core.Ref{{File: s.file, Off: pos, Len: int32(size)}}
+			r.observeServed(offset, res)
+		}
+		done(res)
+	})
+}
+
+// coldRegion finds a stretch of about size bytes of a segment that begins with the batch which holds
+// offset: index first, then a walk over headers. The stretch ends at a batch's edge where the index
+// knows one. s is nil when no batch there holds offset.
+func (r *Replica) coldRegion(offset core.Offset, size int64, done func(s *segment, pos, size int64, err core.Errno)) {
+	s := r.segmentOf(offset)
+	det.That(s != nil, "replica: an offset at or above the log start has a segment")
+	at, pos := s.lookup(offset)
+	stretch := func(pos, least int64) {
+		limit := r.limit(s)
+		end := min(limit, pos+size)
+		if p, ok := s.before(end); ok && p > pos && end < limit {
+			end = p
+		}
+		end = min(limit, max(end, pos+least))
+		done(s, pos, end-pos, core.OK)
+	}
+	if at == offset && pos < r.limit(s) {
+		if p, ok := s.before(min(r.limit(s), pos+size)); ok && p > pos {
+			stretch(pos, 0)
+			return
+		}
+	}
+	r.walk(s, pos, func(h seg.Seen) bool { return h.Head.LastOffset() >= offset }, func(h seg.Seen, found bool, err core.Errno) {
+		if err != core.OK || !found {
+			done(nil, 0, 0, err)
+			return
+		}
+		stretch(h.Pos, int64(h.Head.Size()))
+	})
+}
+
+// walk reads the headers of s from pos on until want says yes; done gets that header, which is valid
+// during the call.
+func (r *Replica) walk(s *segment, pos int64, want func(seg.Seen) bool, done func(h seg.Seen, found bool, err core.Errno)) {
+	limit := r.limit(s)
+	if pos >= limit {
+		done(seg.Seen{}, false, core.OK)
+		return
+	}
+	op := r.h.NewOp(func(ev *core.Event) {
+		defer ev.Body.Release()
+		if ev.Err != core.OK && ev.Err != core.ErrShort || ev.Body.Len == 0 {
+			done(seg.Seen{}, false, core.ErrIO)
+			return
+		}
+		w := seg.NewWalk(pos, limit)
+		w.Feed(pos, ev.Body.Bytes())
+		for {
+			h, ok := w.Next()
+			if !ok {
+				break
+			}
+			s.old.Continue(h.Head.BaseOffset(), h.Pos, h.End(), h.Head.MaxTimestamp())
+			if want(h) {
+				done(h, true, core.OK)
+				return
+			}
+		}
+		if w.Err() != nil || w.Pos() == pos {
+			done(seg.Seen{}, false, core.ErrIO)
+			return
+		}
+		r.walk(s, w.Pos(), want, done)
+	})
+	r.h.FX().Add(core.Effect{Kind: core.Read, File: s.file, Off: pos, N: min(limit-pos, walkBytes), Op: op})
+}
+
+// Linear calls done with OK once this node has proved that it leads and knows everything that was
+// committed when it was asked; at once with an error otherwise.
+func (r *Replica) Linear(done func(Outcome)) {
+	if out := r.MayRead(); out != OK {
+		done(out)
+		return
+	}
+	r.reads = append(r.reads, &readIndex{done: done})
+	r.wake()
+	r.h.Dirty(r)
+}
+
+// askReadIndex asks raft once for everything that came in this step. A context is never used again:
+// raft could answer a repeated one with an older index.
+func (r *Replica) askReadIndex() {
+	asked := false
+	for i := len(r.reads) - 1; i >= 0 && r.reads[i].ctx == 0; i-- {
+		if !asked {
+			asked = true
+			r.readSeq++
+		}
+		r.reads[i].ctx = r.readSeq
+	}
+	if asked {
+		r.rn.ReadIndex(binary.LittleEndian.AppendUint64(nil, r.readSeq))
+	}
+}
+
+func (r *Replica) readStates(rs raft.ReadState) {
+	if len(rs.RequestCtx) != 8 {
+		return
+	}
+	ctx := binary.LittleEndian.Uint64(rs.RequestCtx)
+	for _, q := range r.reads {
+		if q.ctx != 0 && q.ctx <= ctx && q.index == 0 {
+			q.index = rs.Index
+		}
+	}
+	kept := r.reads[:0]
+	var fire []func(Outcome)
+	for _, q := range r.reads {
+		if q.index != 0 && q.index <= r.commit {
+			fire = append(fire, q.done)
+		} else {
+			kept = append(kept, q)
+		}
+	}
+	r.reads = kept
+	for _, f := range fire {
+		f(OK)
+	}
+}
+
+func (r *Replica) failReads() {
+	reads := r.reads
+	r.reads = nil
+	for _, q := range reads {
+		q.done(NotLeader)
+	}
+}

@@ -1,0 +1,432 @@
+package replica
+
+import (
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/journal"
+	"github.com/karst-stream/karst/core/mut"
+)
+
+var (
+	markTruncated = det.NewMark("replica: truncated by a newer leader")
+	markDeposed   = det.NewMark("replica: a leader was deposed with producers waiting")
+)
+
+// Ready drains raft once per shard step, however many events the step held.
+func (r *Replica) Ready() {
+	if r.offline != "" || r.opening > 0 {
+		return
+	}
+	r.flushProposals()
+	r.askReadIndex()
+	for r.rn.HasReady() {
+		rd := r.rn.Ready()
+		// Local appends first: they move batches from staging into the window, from where the
+		// messages to followers take them. All leave in the same step, so that the disks overlap.
+		for i := range rd.Messages {
+			if rd.Messages[i].To == raft.LocalAppendThread {
+				r.append(&rd.Messages[i])
+			}
+		}
+		for i := range rd.Messages {
+			switch m := &rd.Messages[i]; m.To {
+			case raft.LocalAppendThread:
+			case raft.LocalApplyThread:
+				r.apply(m)
+			default:
+				r.send(m)
+			}
+		}
+		for _, rs := range rd.ReadStates {
+			r.readStates(rs)
+		}
+		r.noteState()
+		r.advance()
+	}
+	r.dropUnclaimed()
+	r.insync()
+	r.pumpFeed()
+	r.maySleep()
+}
+
+// noteState follows raft's term, role and leader.
+func (r *Replica) noteState() {
+	st := r.rn.BasicStatus()
+	term, lead := core.Term(st.Term), core.RaftID(st.Lead)
+	leads := st.RaftState == raft.StateLeader
+	if term == r.term && lead == r.lead && leads == r.leads {
+		if r.leads && r.noop == 0 {
+			r.takeLead()
+		}
+		return
+	}
+	wasLeading := r.leads
+	deposed := wasLeading && (!leads || term != r.term)
+	r.term, r.lead = term, lead
+	if deposed {
+		if len(r.waits)+len(r.ones) > 0 {
+			markDeposed.Hit()
+		}
+		r.drain(Result{Err: TimedOut}, Result{Err: NotLeader})
+		r.ready, r.noop, r.handing = false, 0, 0
+		r.match, r.isr = nil, nil
+		r.rebuildTip()
+		r.failReads()
+	}
+	r.leads = leads
+	if leads {
+		r.match = r.match[:0]
+		for _, v := range r.voters() {
+			r.match = append(r.match, matched{id: v, caught: -1})
+		}
+		r.noop = 0
+		r.takeLead()
+		if o := r.cfg.Observer; o != nil {
+			o.BecameLeader(r.cfg.Node, r.cfg.Group, r.cfg.ID, term, core.Index(r.log.last()))
+		}
+	}
+	r.deadline()
+	r.h.Changed(r)
+	r.wakeReaders()
+}
+
+// takeLead waits for this term's no-op to be in the window: only then are offsets assigned.
+func (r *Replica) takeLead() {
+	last := r.log.last()
+	if last < r.log.first || core.Term(r.log.ents[len(r.log.ents)-1].Term) != r.term {
+		return
+	}
+	i := last
+	for i > r.log.first && core.Term(r.log.ents[i-1-r.log.first].Term) == r.term {
+		i--
+	}
+	r.noop = i
+	r.rebuildTip()
+}
+
+// append turns MsgStorageAppend into disk effects and queues its responses.
+func (r *Replica) append(m *raftpb.Message) {
+	a := &appending{resp: m.Responses}
+	var hard *journal.Hard
+	if m.Term != 0 || m.Vote != 0 || m.Commit != 0 {
+		vote := m.Vote
+		if mut.On("M02") { // the vote stays in memory only
+			vote = r.log.hard.Vote
+		}
+		moved := m.Term != r.log.hard.Term || vote != r.log.hard.Vote
+		r.log.hard = raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
+		if moved {
+			h := r.hard()
+			hard = &h
+		}
+	}
+	if m.Snapshot != nil {
+		r.install(m.Snapshot)
+	}
+	ents := r.log_(m, a)
+	if hard != nil || len(ents) > 0 {
+		if hard == nil && len(ents) > 0 {
+			h := r.hard() // the commit index rides along for free
+			hard = &h
+		}
+		r.h.Journal().Append(r.cfg.Group, hard, ents, core.Index(r.complete))
+		a.seq = r.h.Journal().Seq() + 1
+		r.h.Awaits(r)
+	}
+	if a.seq == 0 && a.ops == 0 && len(a.resp) == 0 && m.Snapshot == nil {
+		return
+	}
+	if m.Snapshot != nil {
+		a.seq = r.h.Journal().Seq() + 1 // the checkpoint that install wrote
+		r.h.Awaits(r)
+	}
+	r.appends = append(r.appends, a)
+	if mut.On("M01") && len(m.Entries) > 0 { // answers leave before the sync
+		resp := a.resp
+		a.resp = nil
+		for i := range resp {
+			r.respond(&resp[i])
+		}
+	}
+	r.finishAppends()
+}
+
+// log_ moves the message's entries into the window and their batches towards the disk.
+func (r *Replica) log_(m *raftpb.Message, a *appending) []journal.Entry {
+	if len(m.Entries) == 0 {
+		return nil
+	}
+	if first := m.Entries[0].Index; first <= r.log.last() {
+		markTruncated.Hit()
+		r.truncate(first)
+	}
+	ents := make([]journal.Entry, 0, len(m.Entries))
+	var direct run
+	for i := range m.Entries {
+		e := m.Entries[i]
+		body := r.claim(&e)
+		n := r.log.push(e)
+		r.h.Window().Entries++
+		je := journal.Entry{Index: core.Index(e.Index), Term: core.Term(e.Term), Type: uint8(e.Type), Data: e.Data}
+		if n.batch {
+			r.admit(n, body, &e)
+			je.Body = r.place(n, &e, &direct, a)
+			r.assignWaiters(n.stub.Base, e.Index)
+		}
+		ents = append(ents, je)
+		r.observeAppend(&r.log.ents[len(r.log.ents)-1])
+	}
+	r.writeRun(&direct, a)
+	if r.cut != nil {
+		r.cut.seq = r.h.Journal().Seq() + 1
+	}
+	a.last, a.term = r.log.last(), m.Entries[len(m.Entries)-1].Term
+	if r.fillSize >= fillBytes {
+		r.flushFill()
+	}
+	return ents
+}
+
+// claim takes the batch of an entry from staging.
+func (r *Replica) claim(e *raftpb.Entry) core.Ref {
+	s, ok := journal.DecodeStub(e.Data)
+	if !ok || e.Type != raftpb.EntryNormal {
+		return core.Ref{}
+	}
+	k := staged{e.Term, s.Base}
+	b, ok := r.staging[k]
+	det.That(ok, "replica: raft accepted an entry whose batch never came")
+	delete(r.staging, k)
+	return b
+}
+
+func (r *Replica) admit(n *note, body core.Ref, e *raftpb.Entry) {
+	n.body = body
+	w := r.h.Window()
+	w.Bytes += int64(body.Len)
+	w.push(r, core.Index(e.Index), core.Term(e.Term))
+	if !r.leads || core.Term(e.Term) != r.term {
+		r.ps.extend(&n.stub)
+	}
+}
+
+// assignWaiters gives the waiters of a batch its index.
+func (r *Replica) assignWaiters(base core.Offset, index uint64) {
+	for _, ws := range [2][]waiter{r.waits, r.ones} {
+		for i := len(ws) - 1; i >= 0 && ws[i].base >= base; i-- {
+			if ws[i].base == base {
+				ws[i].index = index
+			}
+		}
+	}
+}
+
+func (r *Replica) dropUnclaimed() {
+	for _, k := range r.stagings {
+		if b, ok := r.staging[k]; ok {
+			b.Release()
+			delete(r.staging, k)
+		}
+	}
+	r.stagings = r.stagings[:0]
+}
+
+// truncate removes the entries from index i on; r.cut says what of it is in segments.
+func (r *Replica) truncate(i uint64) {
+	det.That(i > r.commit, "I9: a committed entry is never truncated")
+	det.That(i >= r.log.first, "replica: truncation below the window")
+	r.dropFill(i)
+	at := r.log.after(i - 1)
+	touched := false
+	for k := i; k <= r.log.last(); k++ {
+		n := r.log.note(k)
+		touched = touched || n.batch && n.issued
+		r.release(n)
+	}
+	if touched {
+		r.cutAt(at)
+	}
+	r.h.Window().Entries -= int(r.log.last() - i + 1)
+	keep := i - r.log.first
+	clear(r.log.notes[keep:])
+	r.log.ents, r.log.notes = r.log.ents[:keep:keep], r.log.notes[:keep]
+	r.complete = min(r.complete, i-1)
+	r.rebuildTip()
+	if o := r.cfg.Observer; o != nil {
+		o.Truncated(r.cfg.Node, r.cfg.Group, core.Index(i))
+	}
+}
+
+func (r *Replica) release(n *note) {
+	if n.body.Buf != nil {
+		r.h.Window().Bytes -= int64(n.body.Len)
+		n.body.Release()
+		n.body = core.Ref{}
+	}
+}
+
+// JournalDurable tells that frames up to seq are on the disk.
+func (r *Replica) JournalDurable(seq uint64) {
+	if r.offline != "" {
+		return
+	}
+	for _, a := range r.appends {
+		if a.seq > 0 && a.seq <= seq {
+			a.seq = 0
+		}
+	}
+	if r.cut != nil && r.cut.seq <= seq {
+		r.cutNow()
+	}
+	if r.marking > 0 && r.marking <= seq {
+		r.markDurable()
+	}
+	if mut.On("M04") && len(r.appends) > 1 { // the second completion overtakes the first
+		r.appends[0], r.appends[1] = r.appends[1], r.appends[0]
+	}
+	r.finishAppends()
+}
+
+// finishAppends delivers, in order, the responses of the appends whose disk work is done.
+func (r *Replica) finishAppends() {
+	for len(r.appends) > 0 {
+		a := r.appends[0]
+		if a.seq > 0 || a.ops > 0 {
+			return
+		}
+		r.appends[0] = nil
+		r.appends = r.appends[1:]
+		if t, err := r.log.Term(a.last); a.last > 0 && err == nil && t == a.term && a.last > r.complete {
+			r.complete = a.last
+			if o := r.cfg.Observer; o != nil {
+				o.Completed(r.cfg.Node, r.cfg.Group, core.Index(r.complete))
+			}
+			r.matched(r.cfg.ID, a.last)
+			r.answerOnes()
+		}
+		for i := range a.resp {
+			r.respond(&a.resp[i])
+		}
+		r.h.Dirty(r)
+	}
+}
+
+func (r *Replica) respond(m *raftpb.Message) {
+	if m.To == uint64(r.cfg.ID) {
+		_ = r.rn.Step(*m) // raft drops what a newer term has overtaken, and says so
+		return
+	}
+	r.send(m)
+}
+
+// advance follows the commit index: the high watermark, and the answers of acks=all.
+func (r *Replica) advance() {
+	c := min(r.rn.BasicStatus().Commit, r.log.last())
+	if c > r.commit {
+		r.commit = c
+		if o := r.cfg.Observer; o != nil {
+			o.Committed(r.cfg.Node, r.cfg.Group, core.Index(c))
+		}
+		high := r.log.end(c)
+		if mut.On("M08") {
+			high = min(high+1, r.log.end(r.log.last()))
+		}
+		det.That(high >= r.high, "I8: the high watermark never falls")
+		if r.leads && !r.ready && r.noop > 0 && c >= r.noop {
+			r.ready = true
+			r.h.Changed(r)
+			r.wakeReaders()
+		}
+		if high > r.high {
+			r.high = high
+			r.wakeReaders()
+		}
+		if o := r.cfg.Observer; o != nil {
+			o.HighWatermark(r.cfg.Node, r.cfg.Group, r.term.Epoch(), r.start, r.high, r.End())
+		}
+		for i := range r.match {
+			r.caughtUp(&r.match[i])
+		}
+	}
+	r.answerAll()
+}
+
+// answerAll answers the acks=all producers whose batches are committed and copied often enough.
+func (r *Replica) answerAll() {
+	for len(r.waits) > 0 {
+		w := &r.waits[0]
+		if w.index == 0 || w.index > r.commit || r.copies(w.index) < w.need && w.need > len(r.log.conf.Voters)/2+1 {
+			return
+		}
+		if o := r.cfg.Observer; o != nil {
+			o.AckedAll(r.cfg.Node, r.cfg.Group, w.base, w.base+core.Offset(w.n)-1, core.Index(w.index))
+		}
+		done, base := w.done, w.base
+		*w = waiter{}
+		r.waits = r.waits[1:]
+		done(Result{Base: base, Start: r.start, Time: -1})
+	}
+}
+
+// answerOnes answers the acks=1 producers whose batches are durable here.
+func (r *Replica) answerOnes() {
+	for len(r.ones) > 0 && r.ones[0].index > 0 && r.ones[0].index <= r.complete {
+		w := r.ones[0]
+		r.ones = r.ones[1:]
+		w.done(Result{Base: w.base, Start: r.start, Time: -1})
+	}
+}
+
+// apply folds what raft hands to the state machine: committed and durable here.
+func (r *Replica) apply(m *raftpb.Message) {
+	for i := range m.Entries {
+		e := &m.Entries[i]
+		det.That(e.Index == r.applied+1, "replica: entries are applied in order, each once")
+		r.applied = e.Index
+		if e.Type != raftpb.EntryNormal {
+			r.applyConf(e)
+			continue
+		}
+		n := r.log.note(e.Index)
+		if n.batch {
+			r.ps.fold(&n.stub)
+			if o := r.cfg.Observer; o != nil {
+				o.Producers(r.cfg.Node, r.cfg.Group, core.Index(e.Index), r.ps.digest())
+			}
+		}
+		if o := r.cfg.Observer; o != nil {
+			o.Applied(r.cfg.Node, r.cfg.Group, core.Index(e.Index), core.Term(e.Term), hashEntry(e), n.stub.Base, n.stub.Count)
+		}
+	}
+	for i := range m.Responses {
+		_ = r.rn.Step(m.Responses[i])
+	}
+	r.markProgress()
+	r.trim()
+}
+
+// applyConf applies a membership change. None is proposed yet; a later release's log may hold one.
+func (r *Replica) applyConf(e *raftpb.Entry) {
+	var cc raftpb.ConfChangeV2
+	if e.Type == raftpb.EntryConfChange {
+		var v1 raftpb.ConfChange
+		det.That(v1.Unmarshal(e.Data) == nil, "replica: a membership change cannot be read")
+		cc = v1.AsV2()
+	} else {
+		det.That(cc.Unmarshal(e.Data) == nil, "replica: a membership change cannot be read")
+	}
+	r.log.conf = *r.rn.ApplyConfChange(cc)
+}
+
+func hashEntry(e *raftpb.Entry) det.Hash {
+	return det.Hash(0).U64(e.Index).U64(e.Term).Bytes(e.Data)
+}
+
+func (r *Replica) observeAppend(e *raftpb.Entry) {
+	if o := r.cfg.Observer; o != nil {
+		o.Appended(r.cfg.Node, r.cfg.Group, core.Index(e.Index), core.Term(e.Term), hashEntry(e))
+	}
+}

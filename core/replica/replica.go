@@ -1,0 +1,411 @@
+// Package replica is one copy of one partition: a raft group whose entries are stubs, the batches
+// that those stubs name, and the segment files they rest in.
+//
+// It owns the group's log (window, segments, producer state), its election clock and its high
+// watermark. It promises Kafka's order of offsets, that an acks=all answer means a fdatasync on a
+// majority, and that equal logs are byte-equal segment files on every node. It refuses to block, to
+// read a disk in a step (reads are effects), and to go on after its own disk failed: then it is
+// offline, says why, and its neighbours in the shard live on.
+//
+// The way of a batch: Produce (propose.go) assigns offsets and proposes a stub; Ready (ready.go)
+// hands it to the journal, the segment (store.go) and the peers (peers.go); completion on a majority
+// moves the commit index, which moves the high watermark and answers the producer.
+package replica
+
+import (
+	"strconv"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/journal"
+	"github.com/karst-stream/karst/core/seg"
+)
+
+const (
+	tickEvery     = 100 * core.Millisecond // a leader's raft clock, while the group is awake
+	electionTicks = 10                     // CheckQuorum looks every electionTicks*tickEvery
+	heartbeats    = 3                      // ticks between raft heartbeats
+	inflightMsgs  = 256
+)
+
+// Settings are what the partition's topic and broker configuration say.
+type Settings struct {
+	MinInsync    int   // min.insync.replicas
+	SegmentBytes int64 // segment.bytes
+}
+
+// Config is given at birth or boot and does not change, but for Settings.
+type Config struct {
+	Node     core.NodeID
+	ID       core.RaftID
+	Group    core.GroupID
+	Dir      string   // of its segments, "topic-0"
+	TopicID  [16]byte // of the topic, for the journal
+	Seed     uint64
+	Settings Settings
+	Observer Observer // nil in production
+}
+
+type staged struct {
+	term uint64
+	base core.Offset
+}
+
+// appending is a MsgStorageAppend on its way to the disk.
+type appending struct {
+	seq   uint64 // journal frame; 0: nothing of it is in the journal
+	ops   int    // other disk operations that are outstanding
+	last  uint64 // index of its last entry, 0 when it has none
+	term  uint64 // of that entry
+	hard  journal.Hard
+	resp  []raftpb.Message
+	snap  *raftpb.Snapshot
+	dirty bool // a journal frame was written, whose durability counts
+}
+
+// Replica is one copy of one partition. Its shard calls it from one goroutine.
+type Replica struct {
+	cfg  Config
+	h    Host
+	rn   *raft.RawNode
+	log  *window
+	rng  *det.Rand
+	ps   producers
+	segs []*segment // sorted by base; the last is where batches go
+
+	// Health.
+	offline string // why; "" while healthy
+	opening int    // disk operations until the boot's repairs are durable
+	closed  bool   // deleted
+
+	// Leadership, as of the last Ready.
+	lead  core.RaftID
+	term  core.Term
+	leads bool
+	ready bool      // leading, and the no-op of this term is committed
+	noop  uint64    // index of this term's no-op, when leading
+	match []matched // by voter, sorted; leader only
+	isr   []core.NodeID
+	told  Info // what Changed last reported
+
+	// The write path.
+	next     core.Offset // leader: the next offset to assign
+	props    []raftpb.Entry
+	staging  map[staged]core.Ref //det:ok looked up, never ranged
+	stagings []staged            // the same in order of arrival
+	waits    []waiter            // acks=all, by index
+	ones     []waiter            // acks=1, by index
+	appends  []*appending        // oldest first
+	fill     []filling           // batches that rode in the journal and are not yet in their segment
+	fillSize int64
+	cut      *cut
+	high     core.Offset // high watermark
+	commit   uint64
+	applied  uint64
+	complete uint64      // every entry up to here is durable on this node
+	start    core.Offset // log start offset
+	marked   uint64      // index of the last durable checkpoint
+	inlined  bool        // something since the last checkpoint lives in the journal only
+
+	// Checkpoints: segments are synced (syncing operations outstanding), then the mark is written in
+	// journal frame marking. It covers syncTo, where the producer state was syncState.
+	syncing   int
+	syncTo    uint64
+	syncState []byte
+	marking   uint64
+	markIndex uint64
+	began     bool // the boot's checkpoint is durable
+
+	proposedSize int64 // bytes proposed in this step
+	rolled       bool  // ... and they begin a new segment
+
+	// Reading.
+	reads   []*readIndex
+	readSeq uint64
+	watches []Watch
+	machine *feed
+
+	// Liveness.
+	awake   bool
+	idleAt  core.Mono     // since when nothing is pending
+	slept   []core.RaftID // voters that confirmed Sleep in this round
+	tick    det.Timer
+	elect   det.Timer
+	fillAt  det.Timer
+	heard   core.Mono // when the leader was last heard
+	pull    *pull
+	prefer  bool      // campaign as soon as the birth is durable
+	handing core.Mono // until when a leadership transfer is awaited
+}
+
+// matched is a leader's view of one voter.
+type matched struct {
+	id     core.RaftID
+	index  uint64    // known durable there, in this term
+	caught core.Mono // when it last was at the high watermark; Never-like -1: not in this term
+}
+
+// Info is what other nodes and clients may know of a replica.
+type Info struct {
+	Group  core.GroupID
+	Term   core.Term
+	Leader core.NodeID // NoNode: unknown
+	Leads  bool        // this node leads, so ISR holds
+	ISR    []core.NodeID
+	Dead   string // offline, and why
+}
+
+// Open builds a replica from what a boot recovered; files are those of its directory, sorted. Its repairs (segments cut and refilled from the
+// journal) are effects of this step; the replica speaks to nobody before they are durable.
+func Open(cfg Config, h Host, rec *journal.Group, files []core.FileInfo, boot core.Boot) *Replica {
+	r := newReplica(cfg, h)
+	r.log.conf = raftpb.ConfState{Voters: rec.Mark.Voters, Learners: rec.Mark.Learners,
+		VotersOutgoing: rec.Mark.VotersOut, LearnersNext: rec.Mark.LearnersNext, AutoLeave: rec.Mark.AutoLeave}
+	r.log.first, r.log.term0 = uint64(rec.Mark.Index)+1, uint64(rec.Mark.Term)
+	r.log.end0, r.log.at0 = rec.Mark.Offset, place{rec.Mark.Segment, rec.Mark.Pos}
+	r.start = rec.Mark.LogStart
+	r.applied, r.marked = uint64(rec.Mark.Index), uint64(rec.Mark.Index)
+	r.high = rec.Mark.Offset
+	if rec.Damaged != "" {
+		r.fail(rec.Damaged)
+		return r
+	}
+	if !r.ps.decode(rec.Mark.State) {
+		r.fail("its checkpoint's producer state cannot be read")
+		return r
+	}
+	if !r.recover(rec, files, boot) {
+		return r
+	}
+	r.begin(rec.Hard)
+	return r
+}
+
+// Birth builds a replica of a new group: log empty, (index 1, term 1), voters given.
+func Birth(cfg Config, h Host, voters []core.RaftID) *Replica {
+	r := newReplica(cfg, h)
+	for _, v := range voters {
+		r.log.conf.Voters = append(r.log.conf.Voters, uint64(v))
+	}
+	r.log.first, r.log.term0 = 2, 1
+	r.applied, r.marked = 1, 1
+	r.newSegment(0)
+	r.begin(journal.Hard{Term: 1, Commit: 1})
+	return r
+}
+
+func newReplica(cfg Config, h Host) *Replica {
+	r := &Replica{cfg: cfg, h: h, staging: map[staged]core.Ref{}, log: &window{},
+		rng: det.New(cfg.Seed, "replica "+strconv.FormatUint(uint64(cfg.Group), 10))}
+	r.log.snap = r.snapshot
+	r.tick.Fire = r.onTick
+	r.elect.Fire = r.onElect
+	r.fillAt.Fire = func(int64) { r.flushFill() }
+	return r
+}
+
+// begin starts raft over the window.
+func (r *Replica) begin(hard journal.Hard) {
+	r.log.hard = raftpb.HardState{Term: uint64(hard.Term), Vote: uint64(hard.Vote),
+		Commit: min(max(uint64(hard.Commit), r.log.first-1), r.log.last())}
+	r.complete = r.log.last()
+	r.commit = r.log.hard.Commit
+	rn, err := raft.NewRawNode(&raft.Config{
+		ID: uint64(r.cfg.ID), ElectionTick: electionTicks, HeartbeatTick: heartbeats, Storage: r.log, Applied: r.applied,
+		MaxSizePerMsg: 32 << 10, MaxCommittedSizePerReady: 1 << 20, MaxInflightMsgs: inflightMsgs, AsyncStorageWrites: true,
+		CheckQuorum: true, PreVote: true, DisableProposalForwarding: true, StepDownOnRemoval: true, Logger: quiet{},
+	})
+	det.That(err == nil, "replica: raft refuses its configuration")
+	r.rn = rn
+	r.term = core.Term(hard.Term)
+	if o := r.cfg.Observer; o != nil {
+		o.Restarted(r.cfg.Node, r.cfg.Group, core.Index(r.log.first), core.Index(r.log.last()), r.hard())
+		for i := range r.log.ents {
+			r.observeAppend(&r.log.ents[i])
+		}
+		o.Completed(r.cfg.Node, r.cfg.Group, core.Index(r.complete))
+	}
+	r.aim()
+	if r.opening == 0 {
+		r.checkpoint()
+	}
+	r.h.Dirty(r)
+}
+
+// opened counts down what the boot asked of the disk; the checkpoint follows the last.
+func (r *Replica) opened() {
+	r.opening--
+	if r.opening == 0 {
+		r.checkpoint()
+	}
+}
+
+// live lets a replica whose boot is durable take part.
+func (r *Replica) live() {
+	det.That(r.opening == 0, "replica: live before its boot is durable")
+	r.awake = true
+	r.heard = r.h.Now().Mono
+	r.deadline()
+	r.runPreferred()
+	r.h.Dirty(r)
+}
+
+func (r *Replica) hard() journal.Hard {
+	return journal.Hard{Term: core.Term(r.log.hard.Term), Vote: core.RaftID(r.log.hard.Vote),
+		Commit: core.Index(min(r.log.hard.Commit, r.complete))}
+}
+
+// fail takes the replica offline: no vote, no answer, no write from here on.
+func (r *Replica) fail(why string) {
+	if r.offline != "" {
+		return
+	}
+	wasLeading, term := r.leads, r.term
+	r.offline = why
+	r.h.Note(8, "msg=\"partition offline\" partition="+r.cfg.Dir+" err="+strconv.Quote(why))
+	r.drain(Result{Err: StorageError}, Result{Err: StorageError})
+	r.leads, r.ready = false, false
+	if wasLeading {
+		for _, id := range r.voters() {
+			if id != r.cfg.ID {
+				r.h.Tell(id.Node(), r.cfg.Group, Control{Kind: Distrust, Term: term})
+			}
+		}
+	}
+	r.quiet()
+	r.h.Changed(r)
+}
+
+// Fail is called when the shard caught a panic of this replica, or its journal broke.
+func (r *Replica) Fail(why string) { r.fail(why) }
+
+// quiet stops every timer and forgets memory.
+func (r *Replica) quiet() {
+	t := r.h.Timers()
+	t.Stop(&r.tick)
+	t.Stop(&r.elect)
+	t.Stop(&r.fillAt)
+	for _, k := range r.stagings {
+		if b, ok := r.staging[k]; ok {
+			b.Release()
+			delete(r.staging, k)
+		}
+	}
+	r.stagings = r.stagings[:0]
+	r.dropFill(0)
+	for i := range r.log.notes {
+		r.release(&r.log.notes[i])
+	}
+	r.h.Window().Entries -= len(r.log.ents)
+	r.log.ents, r.log.notes = nil, nil
+	r.appends = nil
+	if r.pull != nil {
+		r.pull = nil
+	}
+	r.wakeReaders()
+}
+
+// Close forgets a replica whose topic was deleted and has its files removed.
+func (r *Replica) Close(remove func(id core.FileID, path string)) {
+	if r.closed {
+		return
+	}
+	r.closed = true
+	r.drain(Result{Err: UnknownPartition}, Result{Err: UnknownPartition})
+	if r.offline == "" {
+		r.offline = "deleted"
+		r.quiet()
+	}
+	r.h.Journal().Gone(r.cfg.Group)
+	for _, s := range r.segs {
+		remove(s.file, s.path)
+	}
+	if r.cut != nil {
+		for _, s := range r.cut.remove {
+			remove(s.file, s.path)
+		}
+	}
+	r.segs = nil
+}
+
+// Closed says that the topic was deleted.
+func (r *Replica) Closed() bool { return r.closed }
+
+// Rest writes what waits for its segment: the process is about to end in peace.
+func (r *Replica) Rest() {
+	if r.offline == "" && r.opening == 0 {
+		r.flushFill()
+	}
+}
+
+// Abandon releases memory without touching the disk: the process ends.
+func (r *Replica) Abandon() {
+	if r.offline == "" {
+		r.offline = "closed"
+		r.quiet()
+	}
+}
+
+func (r *Replica) Group() core.GroupID { return r.cfg.Group }
+func (r *Replica) ID() core.RaftID     { return r.cfg.ID }
+func (r *Replica) Dir() string         { return r.cfg.Dir }
+func (r *Replica) Offline() string     { return r.offline }
+func (r *Replica) Leads() bool         { return r.leads }
+func (r *Replica) Began() bool         { return r.began }
+
+// Handing says that leadership is on its way to another voter.
+func (r *Replica) Handing() bool       { return r.handing > 0 }
+func (r *Replica) Term() core.Term     { return r.term }
+func (r *Replica) High() core.Offset   { return r.high }
+func (r *Replica) Start() core.Offset  { return r.start }
+func (r *Replica) End() core.Offset    { return r.log.end(r.log.last()) }
+func (r *Replica) Awake() bool         { return r.awake }
+func (r *Replica) Set(s Settings)      { r.cfg.Settings = s }
+func (r *Replica) Opening() bool       { return r.opening > 0 }
+func (r *Replica) Applied() core.Index { return core.Index(r.applied) }
+func (r *Replica) Digest() det.Hash    { return r.ps.digest() }
+
+// voters are the raft ids that count, joint configurations included.
+func (r *Replica) voters() []core.RaftID {
+	ids := make([]core.RaftID, 0, len(r.log.conf.Voters))
+	for _, v := range r.log.conf.Voters {
+		ids = append(ids, core.RaftID(v))
+	}
+	for _, v := range r.log.conf.VotersOutgoing {
+		id := core.RaftID(v)
+		known := false
+		for _, o := range ids {
+			known = known || o == id
+		}
+		if !known {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// Voters are the nodes that count.
+func (r *Replica) Voters() []core.NodeID {
+	var ns []core.NodeID
+	for _, v := range r.voters() {
+		ns = append(ns, v.Node())
+	}
+	return ns
+}
+
+// Info is what others may know.
+func (r *Replica) Info() Info {
+	i := Info{Group: r.cfg.Group, Term: r.term, Leader: core.NoNode, Leads: r.leads, Dead: r.offline}
+	if r.lead != 0 && r.offline == "" {
+		i.Leader = r.lead.Node()
+	}
+	if r.leads {
+		i.ISR = append(i.ISR, r.isr...)
+	}
+	return i
+}
+
+func (r *Replica) path(base core.Offset) string { return seg.Path(r.cfg.Dir, base) }

@@ -1,0 +1,343 @@
+package replica
+
+import (
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/journal"
+	"github.com/karst-stream/karst/core/seg"
+)
+
+const (
+	// A batch up to this size rides in the journal: one sync serves all partitions of the shard. A
+	// larger one is written once, to its segment, which is synced itself.
+	inlineBytes = 32 << 10
+	// Batches that rode in the journal go to their segment together, once this much waits...
+	fillBytes = 128 << 10
+	// ...or the oldest waited this long.
+	fillAfter = 500 * core.Millisecond
+)
+
+// segment is one file of batches.
+type segment struct {
+	base  core.Offset
+	file  core.FileID
+	path  string
+	size  int64     // of the file, as far as writes were issued
+	dirty bool      // bytes were written that no sync covers
+	index seg.Index // of what was appended since the boot
+	old   seg.Index // of what lay there before, as walks come by it
+}
+
+// lookup is the known batch from which a walk for offset begins.
+func (s *segment) lookup(offset core.Offset) (core.Offset, int64) {
+	if at, pos, ok := s.index.Lookup(offset); ok {
+		return at, pos
+	}
+	if at, pos, ok := s.old.Lookup(offset); ok {
+		return at, pos
+	}
+	return s.base, 0
+}
+
+// before is the last known edge of a batch at or before pos.
+func (s *segment) before(pos int64) (int64, bool) {
+	if p, ok := s.index.Before(pos); ok {
+		return p, true
+	}
+	return s.old.Before(pos)
+}
+
+// filling is a batch that is durable in the journal and waits for its place in the segment.
+type filling struct {
+	index uint64
+	term  uint64
+	at    place
+	body  core.Ref
+}
+
+// cut is a truncation of segment files that waits for the journal frame with the entries that
+// replace what is cut: until then a crash must find the old bytes or the new frame.
+type cut struct {
+	at     place
+	seq    uint64 // of that frame
+	remove []*segment
+	zero   []*segment // removed by the cut, then needed again: emptied instead
+}
+
+// run is a stretch of one segment that is written at once.
+type run struct {
+	at    place
+	end   int64
+	vec   []core.Ref
+	first uint64
+	last  uint64
+	term  uint64
+}
+
+func (r *Replica) active() *segment { return r.segs[len(r.segs)-1] }
+
+func (r *Replica) segment(base core.Offset) *segment {
+	for i := len(r.segs) - 1; i >= 0; i-- {
+		if r.segs[i].base == base {
+			return r.segs[i]
+		}
+	}
+	return nil
+}
+
+// newSegment makes the file of a segment; a is told when its directory entry is durable (nil: the
+// boot waits for it).
+func (r *Replica) newSegment(base core.Offset) *segment { return r.openSegment(base, nil) }
+
+func (r *Replica) openSegment(base core.Offset, a *appending) *segment {
+	s := &segment{base: base, file: r.h.NewFile(), path: r.path(base)}
+	r.segs = append(r.segs, s)
+	if a != nil {
+		a.ops++
+	} else {
+		r.opening++
+	}
+	op := r.h.NewOp(func(ev *core.Event) {
+		if r.diskFailed(ev, "creating "+s.path) {
+			return
+		}
+		if a == nil {
+			r.opened()
+			return
+		}
+		a.ops--
+		r.finishAppends()
+	})
+	r.h.FX().Add(core.Effect{Kind: core.Create, File: s.file, Path: s.path, Sync: true, Op: op})
+	return s
+}
+
+// place puts a batch on its way to the disk: into the journal, when the answer is its body there, or
+// into the run that is written straight to the segment.
+func (r *Replica) place(n *note, e *raftpb.Entry, direct *run, a *appending) core.Ref {
+	if n.stub.Flags&journal.Roll != 0 {
+		r.writeRun(direct, a)
+		r.flushFill()
+		r.roll(n.at.seg, a)
+	}
+	s := r.active()
+	det.That(s.base == n.at.seg, "replica: a batch goes to the last segment")
+	s.index.Add(n.stub.Base, n.at.pos, n.stub.MaxTime)
+	if r.cut != nil || n.stub.Len <= inlineBytes {
+		if len(r.fill) == 0 {
+			r.h.Timers().Arm(&r.fillAt, int64(r.h.Now().Mono+fillAfter))
+		}
+		n.inline, r.inlined = true, true
+		r.fill = append(r.fill, filling{e.Index, e.Term, n.at, n.body.Retain()})
+		r.fillSize += int64(n.stub.Len)
+		return n.body.Retain()
+	}
+	if len(direct.vec) == 0 {
+		*direct = run{at: n.at, end: n.at.pos, first: e.Index, term: e.Term, vec: direct.vec}
+	}
+	n.issued = true
+	direct.vec = append(direct.vec, n.body.Retain())
+	direct.end += int64(n.stub.Len)
+	direct.last, direct.term = e.Index, e.Term
+	return core.Ref{}
+}
+
+func (r *Replica) roll(base core.Offset, a *appending) {
+	if s := r.active(); s.base == base {
+		det.That(s.base == 0 && r.log.at0.pos == 0 && s.size == 0 || r.cut != nil, "replica: a roll makes a new segment")
+		return
+	}
+	if r.cut != nil {
+		// The file that a pending cut would remove may be the very one that is needed again.
+		for i, s := range r.cut.remove {
+			if s.base == base {
+				r.cut.remove = append(r.cut.remove[:i:i], r.cut.remove[i+1:]...)
+				s.index, s.old = seg.Index{}, seg.Index{}
+				r.segs = append(r.segs, s)
+				r.cut.zero = append(r.cut.zero, s)
+				return
+			}
+		}
+	}
+	r.openSegment(base, a)
+}
+
+// writeRun writes and syncs batches that go straight to their segment.
+func (r *Replica) writeRun(w *run, a *appending) {
+	if len(w.vec) == 0 {
+		return
+	}
+	s := r.segment(w.at.seg)
+	first, last, term := w.first, w.last, w.term
+	a.ops++
+	op := r.h.NewOp(func(ev *core.Event) {
+		if r.diskFailed(ev, "writing "+s.path) {
+			return
+		}
+		r.written(first, last, term)
+		a.ops--
+		r.finishAppends()
+	})
+	r.h.FX().Add(core.Effect{Kind: core.Write, File: s.file, Off: w.at.pos, Sync: true, Op: op}, w.vec...)
+	s.size = max(s.size, w.end)
+	w.vec = w.vec[:0]
+}
+
+// written marks entries whose bytes are in the segment file. The last one's term proves that the
+// entries are the same ones: equal (index, term) means an equal log before it.
+func (r *Replica) written(first, last, term uint64) {
+	if last > r.log.last() || last < r.log.first || r.log.ents[last-r.log.first].Term != term {
+		return
+	}
+	for i := max(first, r.log.first); i <= last; i++ {
+		if n := r.log.note(i); n.batch {
+			n.written = true
+		}
+	}
+}
+
+// flushFill writes what rode in the journal to the segments, unsynced: the journal still holds it.
+func (r *Replica) flushFill() {
+	if r.cut != nil || len(r.fill) == 0 || r.offline != "" {
+		return
+	}
+	r.h.Timers().Stop(&r.fillAt)
+	for i := 0; i < len(r.fill); {
+		f := &r.fill[i]
+		s := r.segment(f.at.seg)
+		det.That(s != nil, "replica: what waits for its segment has one")
+		first, last, term, pos := f.index, f.index, f.term, f.at.pos
+		var vec []core.Ref
+		for ; i < len(r.fill) && r.fill[i].at == (place{s.base, pos}) && len(vec) < 1024; i++ {
+			f := &r.fill[i]
+			vec = append(vec, f.body)
+			pos += int64(f.body.Len)
+			last, term = f.index, f.term
+			if r.log.first <= f.index && f.index <= r.log.last() {
+				r.log.note(f.index).issued = true
+			}
+		}
+		op := r.h.NewOp(func(ev *core.Event) {
+			if !r.diskFailed(ev, "writing "+s.path) {
+				r.written(first, last, term)
+			}
+		})
+		r.h.FX().Add(core.Effect{Kind: core.Write, File: s.file, Off: pos - core.Size(vec), Op: op}, vec...)
+		s.size = max(s.size, pos)
+		s.dirty = true
+	}
+	clear(r.fill)
+	r.fill, r.fillSize = r.fill[:0], 0
+}
+
+// dropFill forgets what waits from index i on.
+func (r *Replica) dropFill(i uint64) {
+	k := len(r.fill)
+	for k > 0 && r.fill[k-1].index >= i {
+		k--
+		r.fillSize -= int64(r.fill[k].body.Len)
+		r.fill[k].body.Release()
+		r.fill[k] = filling{}
+	}
+	r.fill = r.fill[:k]
+}
+
+// cutAt plans the truncation of segments at a place; it happens in cutNow.
+func (r *Replica) cutAt(at place) {
+	if r.cut == nil {
+		r.cut = &cut{at: at}
+	} else if at.seg < r.cut.at.seg || at.seg == r.cut.at.seg && at.pos < r.cut.at.pos {
+		r.cut.at = at
+	}
+	for len(r.segs) > 1 && r.active().base > at.seg {
+		r.cut.remove = append(r.cut.remove, r.active())
+		r.segs = r.segs[:len(r.segs)-1]
+	}
+	s := r.active()
+	s.index.Truncate(at.pos)
+	s.old.Truncate(at.pos)
+}
+
+// cutNow cuts the files: the entries that replace what is cut are durable in the journal.
+func (r *Replica) cutNow() {
+	c := r.cut
+	r.cut = nil
+	s := r.segment(c.at.seg)
+	det.That(s != nil, "replica: a cut has its segment")
+	fail := func(path string) core.OpID {
+		return r.h.NewOp(func(ev *core.Event) { r.diskFailed(ev, "cutting "+path) })
+	}
+	fx := r.h.FX()
+	fx.Add(core.Effect{Kind: core.Truncate, File: s.file, Off: c.at.pos, Op: fail(s.path)})
+	s.size, s.dirty = c.at.pos, true
+	for _, z := range c.zero {
+		if z != s {
+			fx.Add(core.Effect{Kind: core.Truncate, File: z.file, Op: fail(z.path)})
+			z.size, z.dirty = 0, true
+		}
+	}
+	for _, x := range c.remove {
+		fx.Add(core.Effect{Kind: core.Remove, File: x.file, Path: x.path, Op: fail(x.path)})
+	}
+	r.flushFill()
+}
+
+// diskFailed takes the replica offline when an operation failed, and says so.
+func (r *Replica) diskFailed(ev *core.Event, doing string) bool {
+	if r.closed || r.offline != "" {
+		return true
+	}
+	if ev.Err == core.OK {
+		return false
+	}
+	r.fail(doing + ": " + ev.Err.String())
+	return true
+}
+
+// forget gives up the memory of an entry's batch; false when it is still needed.
+func (r *Replica) forget(i core.Index, t core.Term) bool {
+	x := uint64(i)
+	if r.offline != "" || x < r.log.first || x > r.log.last() || r.log.ents[x-r.log.first].Term != uint64(t) {
+		return true
+	}
+	n := r.log.note(x)
+	if n.body.Buf == nil {
+		return true
+	}
+	if x > r.applied || r.marking > 0 && n.inline || r.syncing > 0 && n.inline {
+		return false
+	}
+	if !n.written {
+		r.flushFill()
+		return false
+	}
+	r.release(n)
+	return true
+}
+
+// trim bounds the number of entries; what is dropped can only be had from segments.
+func (r *Replica) trim() {
+	limit := 2048
+	if w := r.h.Window(); w.Entries > w.MaxEntries {
+		limit = 64
+	}
+	if len(r.log.ents) <= limit*5/4 || r.syncing > 0 || r.marking > 0 {
+		return
+	}
+	k := 0
+	for k < len(r.log.ents)-limit {
+		i, n := r.log.first+uint64(k), &r.log.notes[k]
+		if i > r.applied || i > r.complete || n.batch && !n.written {
+			break
+		}
+		r.release(n)
+		k++
+	}
+	if k < len(r.log.ents)-limit && len(r.log.ents) > limit*2 {
+		r.flushFill()
+	}
+	r.log.drop(k)
+	r.h.Window().Entries -= k
+}

@@ -1,0 +1,372 @@
+package shard
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+)
+
+// Who belongs to the cluster. A disk is empty until it says to which cluster it belongs.
+//
+//	empty ──all peers say that they are empty, and mine is the lowest id──▶ draws the cluster's id
+//	empty ──a peer belongs to one, all peers answered, none has ever met me──▶ adopts that id
+//	empty ──a peer has met me──▶ refuses: this disk was wiped
+//	      ──identity synced──▶ member: says hello, votes
+//
+// A hello carries cluster, node, incarnation and start counter, and what its sender remembers of the
+// receiver. Before a member is listened to, what it showed is synced here, so that a disk that was
+// put back (its counter is behind) is refused by whoever has met the newer one.
+
+var (
+	markFormed  = det.NewMark("birth: a cluster was formed")
+	markAdopted = det.NewMark("birth: an empty node adopted its cluster")
+	markWiped   = det.NewMark("birth: a wiped node was refused")
+	markOldDisk = det.NewMark("birth: an old disk was refused")
+)
+
+const helloEvery = 250 * core.Millisecond // an empty node asks again
+
+// hello is who speaks. Known is what the speaker remembers of the one it speaks to.
+type hello struct {
+	cluster     string
+	node        core.NodeID
+	incarnation uint32
+	start       uint32
+	known       Seen
+	refuse      string // why the speaker will not listen; "" it will
+}
+
+func (h *hello) encode() []byte {
+	b := putHead(nil, frameHello, 0, 0)
+	b = appendText(b, h.cluster)
+	for _, v := range [5]uint64{uint64(uint32(h.node)), uint64(h.incarnation), uint64(h.start), uint64(h.known.Incarnation), uint64(h.known.Start)} {
+		b = binary.AppendUvarint(b, v)
+	}
+	return appendText(b, h.refuse)
+}
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func decodeHello(b []byte) (h hello, ok bool) {
+	ok = true
+	num := func() uint64 {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			ok = false
+			return 0
+		}
+		b = b[n:]
+		return v
+	}
+	text := func() string {
+		n := num()
+		if !ok || n > uint64(len(b)) || n > 1024 {
+			ok = false
+			return ""
+		}
+		t := string(b[:n])
+		b = b[n:]
+		return t
+	}
+	h.cluster = text()
+	h.node, h.incarnation, h.start = core.NodeID(uint32(num())), uint32(num()), uint32(num())
+	h.known.Incarnation, h.known.Start = uint32(num()), uint32(num())
+	h.refuse = text()
+	return h, ok && len(b) == 0
+}
+
+// link is what shard 0 knows of the connections with another node.
+type link struct {
+	out     bool        // ours to it is open
+	in      core.LinkID // its to us, accepted; 0 none
+	hello   *hello      // its newest, on this link
+	member  bool        // hello says our cluster, and is synced here
+	heardAt core.Mono
+	pinged  core.Mono
+}
+
+// home is what shard 0 has beside a shard.
+type home struct {
+	s       *Shard
+	links   det.Map[core.NodeID, *link]
+	ping    det.Timer
+	ask     det.Timer
+	file    core.FileID
+	writing bool // the identity file
+	again   bool // ... and it changed meanwhile
+	then    []func()
+	member  bool // our identity is durable
+
+	admin admin
+	gate  gate
+	boots int // shards whose boot is durable
+}
+
+func newHome(s *Shard) *home {
+	h := &home{s: s}
+	for _, n := range s.cfg.Peers {
+		if n != s.cfg.Node {
+			h.links.Set(n, &link{})
+		}
+	}
+	h.ping.Fire = h.onPing
+	h.ask.Fire = h.onAsk
+	h.admin.retry.Fire = func(int64) { h.pushAdmin() }
+	h.gate.at.Fire = func(int64) { h.progress() }
+	return h
+}
+
+// begin opens the identity file and counts this start.
+func (h *home) begin() {
+	s := h.s
+	h.file = s.NewFile()
+	s.fx.Add(core.Effect{Kind: core.Create, File: h.file, Path: identityPath, Sync: true})
+	s.id.Node, s.id.Start = s.cfg.Node, s.rec.Start
+	if s.id.Cluster != "" {
+		h.persist(h.becomeMember)
+	} else {
+		s.id.Incarnation = 1
+		h.tryForm()
+	}
+	s.timers.Arm(&h.ping, int64(s.now.Mono+pingEvery))
+	s.timers.Arm(&h.ask, int64(s.now.Mono+helloEvery))
+}
+
+// persist writes the identity; then is called when what it says now is durable.
+func (h *home) persist(then func()) {
+	h.then = append(h.then, then)
+	if h.writing {
+		h.again = true
+		return
+	}
+	h.write()
+}
+
+func (h *home) write() {
+	s := h.s
+	s.id.Writes++
+	b := s.id.encode()
+	det.That(len(b) <= identitySlot, "birth: an identity fits its slot")
+	h.writing = true
+	waiting := h.then
+	h.then = nil
+	op := s.NewOp(func(ev *core.Event) {
+		h.writing = false
+		if ev.Err != core.OK {
+			s.fx.Add(core.Effect{Kind: core.Fatal, Text: "cannot write the file \"" + identityPath + "\" in the data directory: " +
+				ev.Err.String() + "; free space or repair the disk, then start again"})
+			return
+		}
+		for _, f := range waiting {
+			f()
+		}
+		if h.again {
+			h.again = false
+			h.write()
+		}
+	})
+	s.fx.Add(core.Effect{Kind: core.Write, File: h.file, Off: int64(s.id.Writes%2) * identitySlot, Sync: true, Op: op}, core.RefOf(b))
+}
+
+// onAsk says hello again while somebody has not answered as a member.
+func (h *home) onAsk(int64) {
+	waiting := false
+	h.links.Each(func(n core.NodeID, l *link) {
+		if l.out && !l.member {
+			h.sayHello(n, l, "")
+			waiting = true
+		}
+	})
+	if waiting || !h.member {
+		h.s.timers.Arm(&h.ask, int64(h.s.now.Mono+helloEvery))
+	}
+}
+
+func (h *home) sayHello(n core.NodeID, l *link, refuse string) {
+	s := h.s
+	me := hello{node: s.cfg.Node, refuse: refuse}
+	if h.member {
+		me.cluster, me.incarnation, me.start = s.id.Cluster, s.id.Incarnation, s.id.Start
+	}
+	if k := s.id.seen(n); k != nil {
+		me.known = *k
+	}
+	s.fx.Add(core.Effect{Kind: core.SendPeer, Node: n}, core.RefOf(me.encode()))
+}
+
+// link takes what the driver says of connections with peers.
+func (h *home) link(ev *core.Event) {
+	s := h.s
+	if ev.Kind == core.PeerHello {
+		h.peerHello(ev)
+		return
+	}
+	l := h.links.At(ev.Node)
+	if l == nil {
+		return
+	}
+	switch ev.Kind {
+	case core.PeerUp:
+		l.out = true
+		h.sayHello(ev.Node, l, "")
+		if !h.ask.Armed() {
+			s.timers.Arm(&h.ask, int64(s.now.Mono+helloEvery))
+		}
+		h.linked(ev.Node, l)
+	case core.PeerDown:
+		l.out = false
+		h.unlinked(ev.Node)
+	case core.PeerClosed:
+		if ev.Link == l.in {
+			l.in, l.member, l.hello = 0, false, nil
+			h.unlinked(ev.Node)
+		}
+	}
+}
+
+// peerHello judges the first frame of an incoming link.
+func (h *home) peerHello(ev *core.Event) {
+	defer ev.Body.Release()
+	s := h.s
+	b := ev.Body.Bytes()
+	if len(b) < frameHead || b[0] != frameVersion || b[1] != frameHello {
+		markStrange.Hit()
+		s.fx.Add(core.Effect{Kind: core.ClosePeer, Link: ev.Link})
+		return
+	}
+	in, ok := decodeHello(b[frameHead:])
+	l := h.links.At(in.node)
+	if !ok || l == nil || in.node == s.cfg.Node {
+		s.note(4, "msg=\"refused a peer that is not in --peers\" peer="+strconv.Itoa(int(in.node)))
+		s.fx.Add(core.Effect{Kind: core.ClosePeer, Link: ev.Link})
+		return
+	}
+	if l.in != 0 {
+		s.fx.Add(core.Effect{Kind: core.ClosePeer, Link: l.in})
+		h.unlinked(in.node)
+	}
+	l.in, l.member = ev.Link, false
+	s.fx.Add(core.Effect{Kind: core.AcceptPeer, Link: ev.Link, Node: in.node})
+	h.heardHello(in.node, l, in)
+}
+
+// heardHello takes a hello, on a new link or on one that is open.
+func (h *home) heardHello(n core.NodeID, l *link, in hello) {
+	s := h.s
+	l.hello = &in
+	l.heardAt = s.now.Mono
+	if in.refuse != "" {
+		s.fx.Add(core.Effect{Kind: core.Fatal, Text: in.refuse})
+		return
+	}
+	if !h.member {
+		h.tryForm()
+		return
+	}
+	if in.cluster == "" {
+		return // still empty; it hears of our cluster from our hello
+	}
+	if why := h.judge(n, &in); why != "" {
+		h.sayHello(n, l, why)
+		return
+	}
+	known := s.id.seen(n)
+	if known != nil && known.Incarnation == in.incarnation && known.Start == in.start {
+		l.member = true
+		h.linked(n, l)
+		return
+	}
+	if known == nil {
+		i, _ := slices.BinarySearchFunc(s.id.Seen, n, func(x Seen, n core.NodeID) int { return int(x.Node) - int(n) })
+		s.id.Seen = slices.Insert(s.id.Seen, i, Seen{Node: n})
+		known = &s.id.Seen[i]
+	}
+	known.Incarnation, known.Start = in.incarnation, in.start
+	link := l.in
+	h.persist(func() {
+		if l.in == link {
+			l.member = true
+			h.linked(n, l)
+		}
+	})
+}
+
+// judge says why a member's hello cannot be believed; "" when it can.
+func (h *home) judge(n core.NodeID, in *hello) string {
+	s := h.s
+	if in.cluster != s.id.Cluster {
+		return fmt.Sprintf("node %d belongs to cluster %s, but node %d belongs to cluster %s: give --peers of one cluster, or an empty data directory",
+			n, in.cluster, s.cfg.Node, s.id.Cluster)
+	}
+	k := s.id.seen(n)
+	if k != nil && (in.incarnation < k.Incarnation || in.incarnation == k.Incarnation && in.start < k.Start) {
+		markOldDisk.Hit()
+		return fmt.Sprintf("node %d shows an old disk (start %d), but node %d has met a newer one (start %d): records acknowledged since may be missing there; bring the newer disk back",
+			n, in.start, s.cfg.Node, k.Start)
+	}
+	return ""
+}
+
+// tryForm decides for an empty disk; see the drawing above.
+func (h *home) tryForm() {
+	s := h.s
+	if h.member || h.writing || s.id.Cluster != "" {
+		return
+	}
+	lowest, found := true, ""
+	all := true
+	h.links.Each(func(n core.NodeID, l *link) {
+		lowest = lowest && s.cfg.Node < n
+		if l.hello == nil {
+			all = false
+			return
+		}
+		if l.hello.cluster == "" {
+			return
+		}
+		found = l.hello.cluster
+		if k := l.hello.known; k.Incarnation > 0 {
+			markWiped.Hit()
+			s.fx.Add(core.Effect{Kind: core.Fatal, Text: fmt.Sprintf("the data directory is empty, but node %d of cluster %s has met node %d before (start %d): what it acknowledged would be forgotten; bring its disk back",
+				n, found, s.cfg.Node, k.Start)})
+			all = false
+		}
+	})
+	switch {
+	case !all:
+		return
+	case found != "":
+		markAdopted.Hit()
+		s.id.Cluster = found
+	case lowest:
+		markFormed.Hit()
+		s.id.Cluster = fmt.Sprintf("karst-%016x", s.rng.Uint64())
+	default:
+		return
+	}
+	s.id.Incarnation = 1
+	h.persist(h.becomeMember)
+}
+
+// becomeMember is called once the identity is durable.
+func (h *home) becomeMember() {
+	s := h.s
+	h.member = true
+	id := s.id
+	h.links.Each(func(n core.NodeID, l *link) {
+		if l.out {
+			h.sayHello(n, l, "")
+		}
+		if l.hello != nil && l.in != 0 {
+			h.heardHello(n, l, *l.hello)
+		}
+	})
+	s.join(id)
+	s.onOthers(func(t *Shard) { t.join(id) })
+}

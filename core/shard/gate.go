@@ -1,0 +1,119 @@
+package shard
+
+import (
+	"slices"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/api"
+	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/meta"
+)
+
+// gate opens the Kafka listeners: once this node is registered, the metadata has a leader, and every
+// topic that was asked for at the start has leaders.
+//
+//	waiting for view ──▶ registering ──▶ creating topics ──▶ waiting for leaders ──▶ open
+type gate struct {
+	open        bool
+	registering bool
+	since       core.Mono       // of registration
+	creating    map[string]bool //det:ok looked up, never ranged
+	at          det.Timer
+}
+
+// peersWait is how long start topics wait for all nodes to register, so that they are spread.
+const peersWait = 3 * core.Second
+
+// progress looks whether something can go on: called after every change that could matter.
+func (h *home) progress() {
+	s, g := h.s, &h.gate
+	if l := s.leaders[core.MetaGroup]; len(h.admin.queue) > 0 && l.Leader != core.NoNode && l.Term != h.admin.pushed {
+		h.admin.pushed = l.Term
+		h.deliver(h.admin.queue)
+	}
+	if !h.admin.published || s.stop.asked {
+		return
+	}
+	if !h.registered() || g.open {
+		return
+	}
+	if !h.topicsExist() || !h.topicsLed() {
+		return
+	}
+	g.open = true
+	s.fx.Add(core.Effect{Kind: core.OpenGate})
+}
+
+// registered says whether the view names this node as it is; if not it asks for that.
+func (h *home) registered() bool {
+	s, g := h.s, &h.gate
+	me := meta.Broker{ID: s.cfg.Node, Incarnation: s.id.Incarnation, Rack: s.values.Rack, Listeners: s.cfg.Listeners}
+	if b := s.view.Broker(s.cfg.Node); b != nil && b.Incarnation == me.Incarnation && b.Rack == me.Rack &&
+		slices.Equal(b.Listeners, me.Listeners) {
+		l := s.leaders[core.MetaGroup]
+		return l.Term > 0 && l.Leader != core.NoNode && !l.Dead
+	}
+	if !g.registering {
+		g.registering = true
+		h.submit(&meta.RegisterBroker{Broker: me}, 5*core.Second, func(meta.Result, api.AdminErr) {
+			g.registering = false
+			h.progress()
+		})
+	}
+	return false
+}
+
+func (h *home) topicsExist() bool {
+	s, g := h.s, &h.gate
+	if len(s.cfg.Topics) == 0 {
+		return true
+	}
+	if g.since == 0 {
+		g.since = s.now.Mono
+	}
+	missing := false
+	for _, t := range s.cfg.Topics {
+		if s.view.Topic(t.Name) != nil {
+			continue
+		}
+		missing = true
+		if len(s.view.Brokers) < len(s.cfg.Peers) && s.now.Mono-g.since < peersWait {
+			if !g.at.Armed() {
+				s.timers.Arm(&g.at, int64(s.now.Mono+50*core.Millisecond))
+			}
+			return false
+		}
+		if g.creating[t.Name] {
+			continue
+		}
+		if g.creating == nil {
+			g.creating = map[string]bool{}
+		}
+		g.creating[t.Name] = true
+		name := t.Name
+		s.Admin(&meta.CreateTopic{Name: name, ID: s.DrawID(), Partitions: t.Partitions, Replication: -1}, 5000,
+			func(meta.Result, api.AdminErr) { delete(g.creating, name); h.progress() })
+	}
+	return !missing
+}
+
+func (h *home) topicsLed() bool {
+	s := h.s
+	for _, t := range s.cfg.Topics {
+		top := s.view.Topic(t.Name)
+		for i := range top.Partitions {
+			if l, ok := s.leaders[top.Partitions[i].Group]; !ok || l.Leader == core.NoNode || l.Dead {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// DrawID draws 16 bytes for a topic's id.
+func (s *Shard) DrawID() (id [16]byte) {
+	for i := range id {
+		id[i] = byte(s.rng.Uint64() >> 32)
+	}
+	return id
+}

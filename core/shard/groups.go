@@ -1,0 +1,236 @@
+package shard
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/meta"
+	"github.com/karst-stream/karst/core/replica"
+	"github.com/karst-stream/karst/core/seg"
+)
+
+// birth is a group whose directory still holds the files of an earlier one.
+type birth struct {
+	topic *meta.Topic
+	index int32
+}
+
+// boot opens what the disk holds for this shard.
+func (s *Shard) boot() {
+	if s.home != nil {
+		s.home.begin()
+	}
+	for _, f := range s.rec.Boot.List() {
+		if dir, _, ok := seg.ParsePath(f.Path); ok {
+			s.stray[dir] = append(s.stray[dir], f)
+		}
+	}
+	for i := range s.rec.Found.Groups {
+		g := &s.rec.Found.Groups[i]
+		hash := hashDir(g.Mark.Name)
+		if g.Gone || shardOf(g.ID, hash, s.cfg.Shards) != s.cfg.Shard {
+			continue
+		}
+		h := &hosted{group: g.ID, dir: g.Mark.Name, hash: hash}
+		s.groups.Set(g.ID, h)
+		h.r = replica.Open(s.replicaConfig(h, g.Mark.TopicID, replica.Settings{MinInsync: 1, SegmentBytes: 1 << 30}), s, g, s.stray[g.Mark.Name], s.rec.Boot)
+		delete(s.stray, g.Mark.Name)
+		s.hostedNow(h)
+	}
+	s.bootProgress()
+}
+
+func (s *Shard) replicaConfig(h *hosted, topic [16]byte, set replica.Settings) replica.Config {
+	return replica.Config{Node: s.cfg.Node, ID: core.NewRaftID(max(1, s.id.Incarnation), s.cfg.Node), Group: h.group, Dir: h.dir,
+		TopicID: topic, Seed: uint64(det.Hash(0).U64(s.cfg.Seed).U64(uint64(h.group)).U64(uint64(s.rec.Start))),
+		Settings: set, Observer: s.cfg.Observer}
+}
+
+// hostedNow attaches what a new replica needs.
+func (s *Shard) hostedNow(h *hosted) {
+	if h.group == core.MetaGroup {
+		s.home.attachMeta(h)
+	}
+	s.attachCoordinator(h)
+	s.markDirty(h)
+}
+
+// bootProgress tells shard 0 once every group of the old journals is safe in the new one: then the
+// old files may be used again. A group that is offline keeps them.
+func (s *Shard) bootProgress() {
+	if s.bootTold {
+		return
+	}
+	for _, g := range s.groups.Keys() {
+		if r := s.groups.At(g).r; r.Offline() != "" || !r.Began() {
+			return
+		}
+	}
+	s.bootTold = true
+	s.on(0, func(t *Shard) { t.home.bootDone() })
+}
+
+func (h *home) bootDone() {
+	h.boots++
+	if h.boots < h.s.cfg.Shards {
+		return
+	}
+	f := func(t *Shard) {
+		var mine []core.FileInfo
+		for i, x := range t.rec.Found.Files {
+			if i%t.cfg.Shards == int(t.cfg.Shard) {
+				mine = append(mine, x)
+			}
+		}
+		t.jrn.Adopt(mine)
+	}
+	f(h.s)
+	h.s.onOthers(f)
+}
+
+// join makes this shard part of the cluster.
+func (s *Shard) join(id Identity) {
+	s.id = id
+	if s.home != nil && s.groups.At(core.MetaGroup) == nil {
+		var voters []core.RaftID
+		for _, n := range s.cfg.Peers {
+			voters = append(voters, core.NewRaftID(1, n))
+		}
+		s.birth(core.MetaGroup, metaDir, [16]byte{}, voters, replica.Settings{MinInsync: 1, SegmentBytes: 1 << 30})
+		if len(s.cfg.Peers) > 0 && s.cfg.Peers[0] == s.cfg.Node {
+			s.groups.At(core.MetaGroup).r.Prefer()
+		}
+	}
+}
+
+func (s *Shard) birth(g core.GroupID, dir string, topic [16]byte, voters []core.RaftID, set replica.Settings) {
+	h := &hosted{group: g, dir: dir, hash: hashDir(dir)}
+	s.groups.Set(g, h)
+	h.r = replica.Birth(s.replicaConfig(h, topic, set), s, voters)
+	s.hostedNow(h)
+}
+
+// setView takes a new version of the metadata: topics come, go and change their settings.
+func (s *Shard) setView(v *meta.View) {
+	old := s.view
+	s.view = v
+	s.resolve()
+	for _, g := range append([]core.GroupID(nil), s.groups.Keys()...) {
+		h := s.groups.At(g)
+		if g == core.MetaGroup {
+			continue
+		}
+		t, i := v.Group(g)
+		switch {
+		case t != nil:
+			if o, _ := old.Group(g); o != t || !slices.Equal(old.ClusterConfigs, v.ClusterConfigs) {
+				h.r.Set(s.settings(t))
+			}
+			_ = i
+		case v.Born(g): // it was there, and is not any more
+			s.removeGroup(h)
+		}
+	}
+	for _, t := range v.Topics {
+		if o := old.Topic(t.Name); o != nil && o.ID == t.ID && len(o.Partitions) == len(t.Partitions) {
+			continue
+		}
+		for i := range t.Partitions {
+			s.host(t, int32(i))
+		}
+	}
+	s.forgetLeaders(old)
+}
+
+// forgetLeaders drops what was known of the leaders of partitions that are gone.
+func (s *Shard) forgetLeaders(old *meta.View) {
+	for _, t := range old.Topics {
+		if n := s.view.Topic(t.Name); n != nil && n.ID == t.ID {
+			continue
+		}
+		for i := range t.Partitions {
+			g := t.Partitions[i].Group
+			delete(s.leaders, g)
+			s.leaderChanged(g)
+		}
+		s.topicGone(t.Name)
+	}
+}
+
+func (s *Shard) settings(t *meta.Topic) replica.Settings {
+	l := s.view.Layers(t, s.cfg.Node, s.cfg.Static)
+	v := l.TopicValues()
+	return replica.Settings{MinInsync: int(v.MinInsync), SegmentBytes: v.SegmentBytes}
+}
+
+// host makes the replica of a partition when this node and this shard should have one.
+func (s *Shard) host(t *meta.Topic, i int32) {
+	p := &t.Partitions[i]
+	dir := seg.Dir(t.Name, i)
+	if !slices.Contains(p.Replicas, s.cfg.Node) || shardOf(p.Group, hashDir(dir), s.cfg.Shards) != s.cfg.Shard ||
+		s.groups.At(p.Group) != nil {
+		return
+	}
+	if s.going[dir] > 0 || s.sweep(dir) {
+		s.births = append(s.births, birth{t, i})
+		return
+	}
+	s.birth(p.Group, dir, t.ID, p.Voters, s.settings(t))
+	if p.Replicas[0] == s.cfg.Node {
+		s.groups.At(p.Group).r.Prefer()
+	}
+}
+
+// sweep removes segment files that a directory holds and no group owns; false when there are none.
+func (s *Shard) sweep(dir string) bool {
+	files := s.stray[dir]
+	delete(s.stray, dir)
+	for _, f := range files {
+		id := s.NewFile()
+		s.fx.Add(core.Effect{Kind: core.Create, File: id, Path: f.Path})
+		s.remove(dir, id, f.Path)
+	}
+	return len(files) > 0
+}
+
+// remove deletes a file; births in its directory wait.
+func (s *Shard) remove(dir string, id core.FileID, path string) {
+	s.going[dir]++
+	op := s.NewOp(func(ev *core.Event) {
+		if ev.Err != core.OK {
+			s.note(8, "msg=\"cannot remove a file\" file="+strconv.Quote(path)+" err="+strconv.Quote(ev.Err.String()))
+		}
+		if s.going[dir]--; s.going[dir] == 0 {
+			delete(s.going, dir)
+			births := s.births
+			s.births = nil
+			for _, b := range births {
+				if t := s.view.Topic(b.topic.Name); t != nil && t.ID == b.topic.ID {
+					s.host(t, b.index)
+				}
+			}
+		}
+	})
+	s.fx.Add(core.Effect{Kind: core.Remove, File: id, Path: path, Op: op})
+}
+
+func (s *Shard) removeGroup(h *hosted) {
+	s.groups.Delete(h.group)
+	s.detachCoordinator(h)
+	s.guard(h, func() {
+		h.r.Close(func(id core.FileID, path string) { s.remove(h.dir, id, path) })
+	})
+	delete(s.leaders, h.group)
+}
+
+// Hosted visits the replicas of this shard, for checkers and metrics.
+func (s *Shard) Hosted(visit func(r *replica.Replica)) {
+	for _, g := range s.groups.Keys() {
+		visit(s.groups.At(g).r)
+	}
+}
+
+// View is the newest metadata of this shard.
+func (s *Shard) View() *meta.View { return s.view }

@@ -1,0 +1,163 @@
+package shard
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"slices"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/journal"
+)
+
+// The file "node" says whose disk this is. It has two slots of 4 KiB, written in turn and synced, so
+// that a torn write leaves the older one. A slot: magic, version, then the fields of Identity in
+// varints, then CRC-32C.
+const (
+	identityPath    = "node"
+	identitySlot    = 4096
+	identityMagic   = "KARSTNOD"
+	identityVersion = 1
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Identity is what a disk says of itself and of the nodes that it has met.
+type Identity struct {
+	Cluster     string // "" on an empty disk
+	Node        core.NodeID
+	Incarnation uint32 // of this disk, from 1
+	Start       uint32 // how often a node began on this disk
+	Writes      uint64 // of this record; the newer slot has more
+	Seen        []Seen // members that this node has met, sorted by node
+}
+
+// Seen is the newest disk that a member has shown.
+type Seen struct {
+	Node        core.NodeID
+	Incarnation uint32
+	Start       uint32
+}
+
+func (id *Identity) seen(n core.NodeID) *Seen {
+	for i := range id.Seen {
+		if id.Seen[i].Node == n {
+			return &id.Seen[i]
+		}
+	}
+	return nil
+}
+
+func (id *Identity) encode() []byte {
+	b := append([]byte(identityMagic), identityVersion)
+	b = binary.AppendUvarint(b, uint64(len(id.Cluster)))
+	b = append(b, id.Cluster...)
+	b = binary.AppendUvarint(b, uint64(uint32(id.Node)))
+	b = binary.AppendUvarint(b, uint64(id.Incarnation))
+	b = binary.AppendUvarint(b, uint64(id.Start))
+	b = binary.AppendUvarint(b, id.Writes)
+	b = binary.AppendUvarint(b, uint64(len(id.Seen)))
+	for _, x := range id.Seen {
+		b = binary.AppendUvarint(b, uint64(uint32(x.Node)))
+		b = binary.AppendUvarint(b, uint64(x.Incarnation))
+		b = binary.AppendUvarint(b, uint64(x.Start))
+	}
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// decodeIdentity reads one slot; ok is false when nothing valid is there.
+func decodeIdentity(b []byte) (id Identity, newer, ok bool) {
+	if len(b) < len(identityMagic)+1 || string(b[:len(identityMagic)]) != identityMagic {
+		return id, false, false
+	}
+	if b[len(identityMagic)] != identityVersion {
+		return id, true, false
+	}
+	rest, good := b[len(identityMagic)+1:], true
+	num := func() uint64 {
+		v, n := binary.Uvarint(rest)
+		if n <= 0 {
+			good = false
+			return 0
+		}
+		rest = rest[n:]
+		return v
+	}
+	n := num()
+	if !good || n > 64 || n > uint64(len(rest)) {
+		return id, false, false
+	}
+	id.Cluster, rest = string(rest[:n]), rest[n:]
+	id.Node = core.NodeID(uint32(num()))
+	id.Incarnation, id.Start, id.Writes = uint32(num()), uint32(num()), num()
+	for k := num(); k > 0 && good; k-- {
+		id.Seen = append(id.Seen, Seen{core.NodeID(uint32(num())), uint32(num()), uint32(num())})
+	}
+	end := len(b) - len(rest)
+	if !good || len(rest) < 4 || crc32.Checksum(b[:end], castagnoli) != binary.LittleEndian.Uint32(rest) {
+		return id, false, false
+	}
+	return id, false, true
+}
+
+// Recovery is what a boot found on the disk, for all shards of the node.
+type Recovery struct {
+	Identity Identity
+	Start    uint32 // the counter of the start that begins now
+	Found    *journal.Found
+	Boot     core.Boot
+}
+
+// Recover reads identity and journals. Its errors name what is wrong and the remedy; nothing is
+// changed on the disk.
+func Recover(boot core.Boot, node core.NodeID) (*Recovery, error) {
+	rec := &Recovery{Boot: boot}
+	files := boot.List()
+	_, there := slices.BinarySearchFunc(files, identityPath, func(f core.FileInfo, p string) int {
+		switch {
+		case f.Path < p:
+			return -1
+		case f.Path > p:
+			return 1
+		}
+		return 0
+	})
+	if there {
+		if err := rec.readIdentity(boot); err != nil {
+			return nil, err
+		}
+	}
+	if id := rec.Identity; id.Cluster != "" && id.Node != node {
+		return nil, fmt.Errorf("the data directory belongs to node %d, not to node %d: start it as node %d, or give this node its own directory",
+			id.Node, node, id.Node)
+	}
+	found, err := journal.Recover(boot)
+	if err != nil {
+		return nil, err
+	}
+	if rec.Identity.Cluster == "" && len(found.Groups) > 0 {
+		return nil, fmt.Errorf("the data directory holds a journal but its file %q names no node: restore that file, or move the directory away and start with an empty one", identityPath)
+	}
+	rec.Found = found
+	rec.Start = max(rec.Identity.Start, found.Start) + 1
+	return rec, nil
+}
+
+// readIdentity takes the newer valid slot. None is what a crash leaves of the very first write: then
+// the disk is empty, unless a journal says otherwise.
+func (rec *Recovery) readIdentity(boot core.Boot) error {
+	newer, any := false, false
+	for slot := int64(0); slot < 2; slot++ {
+		b := make([]byte, identitySlot)
+		n, _ := boot.ReadAt(identityPath, slot*identitySlot, b)
+		id, isNewer, ok := decodeIdentity(b[:n])
+		newer = newer || isNewer
+		if ok && (!any || id.Writes > rec.Identity.Writes) {
+			rec.Identity, any = id, true
+		}
+	}
+	if newer {
+		return fmt.Errorf("the data directory was written by a newer version of Karst: start that version, or move the directory away")
+	}
+	return nil
+}

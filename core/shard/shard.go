@@ -1,0 +1,354 @@
+// Package shard is the body of an event loop: a step function over the partitions, connections and
+// peers of one core of a node.
+//
+// It owns routing: which partition a frame is for, which shard a partition lives in, which mail goes
+// where, when it must be called again. It promises that equal (configuration, recovery, sequence of
+// (now, events)) give equal effects, that a step costs O(events + due timers), and that a broken
+// partition takes nobody with it. It refuses to block, to know a socket or a file descriptor, and to
+// keep anything that a replica, a machine or a connection owns.
+//
+// Shard 0 has more to do than the others: it forms the cluster (birth.go), watches the other nodes
+// (liveness.go), and holds the metadata replica, whose view it mails to all shards (admin.go).
+package shard
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/api"
+	"github.com/karst-stream/karst/core/config"
+	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/journal"
+	"github.com/karst-stream/karst/core/meta"
+	"github.com/karst-stream/karst/core/replica"
+)
+
+// Limits bound what a shard may use; the simulator shrinks them. Zero fields get the defaults.
+type Limits struct {
+	WindowBytes   int64 // batch bytes in memory, node-wide; default 64 MiB
+	WindowEntries int   // raft entries in memory, node-wide; default 256 Ki
+	PeerBytes     int64 // queued to one peer, by one shard; default 32 MiB
+	JournalSlot   int64 // bytes of a journal file; default 32 MiB
+}
+
+func (l Limits) orDefaults() Limits {
+	def := func(v *int64, d int64) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&l.WindowBytes, 64<<20)
+	def(&l.PeerBytes, 32<<20)
+	def(&l.JournalSlot, 32<<20)
+	if l.WindowEntries == 0 {
+		l.WindowEntries = 256 << 10
+	}
+	return l
+}
+
+// Topic is one that must exist, with leaders, before clients are let in.
+type Topic struct {
+	Name       string
+	Partitions int32
+}
+
+// Config is equal for all shards of a node but for Shard.
+type Config struct {
+	Node      core.NodeID
+	Shard     core.ShardID
+	Shards    int
+	Seed      uint64
+	Peers     []core.NodeID // all nodes that form the cluster, this one included, sorted
+	Listeners []meta.Listener
+	Static    []config.KV // broker settings of the file and the command line, sorted
+	Topics    []Topic
+	Limits    Limits
+	Unzip     replica.Unzip    // decompresses for searches by time; nil: the batch is precise enough
+	Observer  replica.Observer // nil in production
+}
+
+// Mail between shards of a node runs on the shard that it is for.
+type letter func(*Shard)
+
+// Shard is one event loop's state. Its driver calls Step from one goroutine at a time.
+type Shard struct {
+	cfg    Config
+	limits Limits
+	now    core.Now
+	fx     *core.Effects
+	rng    *det.Rand
+	timers det.Timers
+	window replica.Budget
+
+	nextFile, nextOp uint64
+	ops              map[core.OpID]func(*core.Event) //det:ok looked up, never ranged
+
+	id      Identity // zero cluster: not a member yet
+	started bool
+	rec     *Recovery
+	jrn     *journal.Writer
+	awaits  []await // replicas with something in a frame, by frame
+	sealAt  det.Timer
+	sealed  uint64
+
+	groups   det.Map[core.GroupID, *hosted]
+	dirty    []*hosted
+	changed  []*hosted
+	births   []birth                       // groups that wait for their directory to be gone
+	going    map[string]int                //det:ok looked up, never ranged: removals outstanding, by directory
+	stray    map[string][]core.FileInfo    //det:ok looked up, never ranged: segment files that no group owns
+	owners   map[core.GroupID]core.ShardID //det:ok looked up, never ranged: a cache
+	bootTold bool
+	retire   det.Timer
+
+	view     *meta.View
+	values   config.BrokerValues
+	leaders  map[core.GroupID]api.Leadership //det:ok looked up, never ranged
+	onLeader map[core.GroupID][]func()       //det:ok looked up, never ranged
+	suspects det.Map[core.NodeID, bool]
+	peers    det.Map[core.NodeID, *peer]
+
+	desk    *api.Desk
+	conns   det.Map[core.ConnID, *conn]
+	stalled []func() // produced batches that wait for room in the window
+	stop    stopping
+	ids     producerIDs
+
+	home *home // shard 0 only
+}
+
+// hosted is a replica and what the shard keeps beside it.
+type hosted struct {
+	r       *replica.Replica
+	group   core.GroupID
+	dir     string
+	hash    uint32
+	dirty   bool
+	changed bool
+	coord   *coordinator // of a partition of __consumer_offsets
+}
+
+type await struct {
+	seq uint64
+	h   *hosted
+}
+
+// New makes a shard of a node from what Recover found on its disk.
+func New(cfg Config, rec *Recovery) *Shard {
+	det.That(cfg.Shards >= 1 && int(cfg.Shard) < cfg.Shards, "shard: its number is below their count")
+	s := &Shard{cfg: cfg, limits: cfg.Limits.orDefaults(), rec: rec,
+		rng: det.New(cfg.Seed, "shard "+strconv.Itoa(int(cfg.Shard))),
+		ops: map[core.OpID]func(*core.Event){}, going: map[string]int{}, stray: map[string][]core.FileInfo{},
+		owners: map[core.GroupID]core.ShardID{}, desk: api.NewDesk(cfg.Shard, cfg.Shards), id: rec.Identity,
+		leaders: map[core.GroupID]api.Leadership{}, onLeader: map[core.GroupID][]func(){}}
+	s.window.MaxBytes = s.limits.WindowBytes / int64(cfg.Shards)
+	s.window.MaxEntries = s.limits.WindowEntries / cfg.Shards
+	s.view = meta.New("").View()
+	s.resolve()
+	s.jrn = journal.NewWriter(journal.Config{Shard: cfg.Shard, Start: rec.Start, Slot: s.limits.JournalSlot,
+		NewFile: s.NewFile, NewOp: func() core.OpID { return s.newOp() }, First: rec.Found.NextFile})
+	s.sealAt.Fire = s.onSeal
+	s.retire.Fire = s.onRetire
+	for _, n := range cfg.Peers {
+		if n != cfg.Node {
+			s.peers.Set(n, &peer{node: n})
+		}
+	}
+	if cfg.Shard == 0 {
+		s.home = newHome(s)
+	}
+	return s
+}
+
+// Step applies events in order, lets every dirty partition act once (group commit falls out of
+// batching), and says what the world must do next. It takes the Refs in events and gives away those
+// in fx. wake is the latest time at which it must be called again.
+func (s *Shard) Step(now core.Now, events []core.Event, fx *core.Effects) (wake core.Mono) {
+	det.That(now.Mono >= s.now.Mono, "shard: time never goes back")
+	gap := now.Mono - s.now.Mono
+	s.now, s.fx = now, fx
+	if !s.started {
+		s.started = true
+		s.boot()
+	} else if s.home != nil {
+		s.home.stalled(gap)
+	}
+	for i := range events {
+		s.event(&events[i])
+	}
+	s.timers.Run(int64(now.Mono))
+	s.retryStalled()
+	s.settle()
+	s.bootProgress()
+	s.window.Trim()
+	s.fx = nil
+	return core.Mono(s.timers.Next(int64(core.Never)))
+}
+
+// settle runs Ready of the dirty replicas until none is left, then closes the step's journal frame.
+func (s *Shard) settle() {
+	for round := 0; len(s.dirty) > 0 || len(s.changed) > 0; round++ {
+		det.That(round < 10000, "shard: replicas settle")
+		dirty := s.dirty
+		s.dirty = nil
+		for _, h := range dirty {
+			h.dirty = false
+			s.guard(h, h.r.Ready)
+		}
+		s.spread()
+	}
+	if seq := s.jrn.Flush(s.fx); seq > 0 && !s.sealAt.Armed() {
+		s.timers.Arm(&s.sealAt, int64(s.now.Mono+core.Second))
+	}
+}
+
+// guard runs f for a replica; a panic in it takes that replica offline and nothing else.
+func (s *Shard) guard(h *hosted, f func()) {
+	defer func() {
+		if x := recover(); x != nil {
+			if h.r.Offline() != "" {
+				panic(x) // even being offline failed: the shard cannot go on
+			}
+			h.r.Fail(fmt.Sprint(x))
+		}
+	}()
+	f()
+}
+
+func (s *Shard) event(ev *core.Event) {
+	switch ev.Kind {
+	case core.Tick:
+	case core.ConnOpen:
+		s.connOpen(ev)
+	case core.ConnFrame:
+		s.connFrame(ev)
+	case core.ConnSent:
+		s.connSent(ev)
+	case core.ConnClosed:
+		s.connClosed(ev)
+	case core.PeerFrame:
+		s.peerFrame(ev)
+	case core.PeerSent:
+		if p := s.peers.At(ev.Node); p != nil {
+			p.queued = max(0, p.queued-ev.N)
+		}
+	case core.PeerUp, core.PeerDown, core.PeerHello, core.PeerClosed:
+		det.That(s.home != nil, "shard: links belong to shard 0")
+		s.home.link(ev)
+	case core.DiskDone:
+		s.diskDone(ev)
+	case core.JobDone:
+		s.jobDone(ev)
+	case core.MailIn:
+		ev.Mail.(letter)(s)
+	case core.StopAsked:
+		s.beginStop()
+	default:
+		det.That(false, "shard: unknown event")
+	}
+}
+
+func (s *Shard) diskDone(ev *core.Event) {
+	if s.jrn.Owns(ev.Op) {
+		durable, ok := s.jrn.Done(ev.Op, ev.Err)
+		if !ok {
+			s.journalBroke(ev.Err)
+			return
+		}
+		s.durable(durable)
+		return
+	}
+	s.jobDone(ev)
+}
+
+// jobDone calls whoever asked for the operation.
+func (s *Shard) jobDone(ev *core.Event) {
+	done, ok := s.ops[ev.Op]
+	det.That(ok, "shard: an operation ends once")
+	delete(s.ops, ev.Op)
+	if done != nil {
+		done(ev)
+	}
+}
+
+// durable tells the replicas that have something in frames up to seq.
+func (s *Shard) durable(seq uint64) {
+	k := 0
+	for ; k < len(s.awaits) && s.awaits[k].seq <= seq; k++ {
+		h := s.awaits[k].h
+		s.guard(h, func() { h.r.JournalDurable(seq) })
+	}
+	s.awaits = s.awaits[:copy(s.awaits, s.awaits[k:])]
+	if len(s.jrn.Needy()) > 0 && !s.retire.Armed() {
+		s.timers.Arm(&s.retire, int64(s.now.Mono))
+	}
+}
+
+// onRetire asks the groups that hold back the oldest journal file for a checkpoint, a few at a time,
+// and looks again soon: some cannot at once.
+func (s *Shard) onRetire(int64) {
+	needy := s.jrn.Needy()
+	for i, g := range needy {
+		if i == 64 {
+			break
+		}
+		if h := s.groups.At(g); h != nil {
+			s.guard(h, h.r.Needed)
+		}
+	}
+	if len(needy) > 0 {
+		s.timers.Arm(&s.retire, int64(s.now.Mono+20*core.Millisecond))
+	}
+}
+
+// onSeal writes a frame without records when the journal went idle: it tells a later recovery that
+// what came before was durable.
+func (s *Shard) onSeal(int64) {
+	if s.jrn.Broken() {
+		return
+	}
+	if s.jrn.Seq() > s.sealed && s.jrn.Durable() == s.jrn.Seq() {
+		s.jrn.Seal()
+		s.sealed = s.jrn.Seq() + 1
+		return
+	}
+	if s.jrn.Durable() < s.jrn.Seq() {
+		s.timers.Arm(&s.sealAt, int64(s.now.Mono+core.Second))
+	}
+}
+
+func (s *Shard) journalBroke(err core.Errno) {
+	s.note(8, "msg=\"journal failed\" err="+strconv.Quote(err.String()))
+	for _, g := range append([]core.GroupID(nil), s.groups.Keys()...) {
+		s.groups.At(g).r.Fail("the journal failed: " + err.String())
+	}
+}
+
+// on runs f on shard k of this node: in this step when it is this one, else as mail.
+func (s *Shard) on(k core.ShardID, f func(*Shard)) {
+	if k == s.cfg.Shard {
+		f(s)
+		return
+	}
+	s.fx.Add(core.Effect{Kind: core.MailOut, Shard: k, Mail: letter(f)})
+}
+
+// onOthers mails f to all other shards.
+func (s *Shard) onOthers(f func(*Shard)) {
+	for k := range s.cfg.Shards {
+		if core.ShardID(k) != s.cfg.Shard {
+			s.on(core.ShardID(k), f)
+		}
+	}
+}
+
+func (s *Shard) note(level int64, text string) {
+	s.fx.Add(core.Effect{Kind: core.Note, N: level, Text: text})
+}
+
+// resolve reads the broker's settings anew.
+func (s *Shard) resolve() {
+	l := s.view.Layers(nil, s.cfg.Node, s.cfg.Static)
+	s.values = l.BrokerValues()
+}

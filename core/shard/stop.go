@@ -1,0 +1,89 @@
+package shard
+
+import (
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+)
+
+// stopping is the end of a shard: leaderships are handed over while others stay, then what is in the
+// journal is sealed.
+//
+//	asked ──every led group transferred, or nobody can take it, or time is up──▶ sealing ──durable──▶ Stopped
+type stopping struct {
+	asked   bool
+	sealing bool
+	done    bool
+	seq     uint64
+	again   det.Timer
+	until   core.Mono
+}
+
+const (
+	handOverFor = 1500 * core.Millisecond
+	handOverTry = 20 * core.Millisecond
+)
+
+func (s *Shard) beginStop() {
+	if s.stop.asked {
+		return
+	}
+	s.stop.asked = true
+	s.stop.until = s.now.Mono + handOverFor
+	s.stop.again.Fire = func(int64) { s.stopProgress() }
+	for _, g := range s.groups.Keys() {
+		h := s.groups.At(g)
+		s.guard(h, func() { h.r.Transfer() })
+		if h.r.Handing() {
+			s.Changed(h.r)
+		}
+	}
+	s.timers.Arm(&s.stop.again, int64(s.now.Mono))
+}
+
+func (s *Shard) stopProgress() {
+	st := &s.stop
+	if !st.asked || st.done {
+		return
+	}
+	if !st.sealing {
+		if s.now.Mono < st.until {
+			for _, g := range s.groups.Keys() {
+				if h := s.groups.At(g); h.r.Leads() && h.r.Handing() {
+					s.timers.Arm(&st.again, int64(s.now.Mono+handOverTry))
+					return
+				}
+			}
+		}
+		st.sealing = true
+		for _, g := range s.groups.Keys() {
+			h := s.groups.At(g)
+			s.guard(h, h.r.Rest)
+		}
+		s.jrn.Seal()
+		st.seq = s.jrn.Seq() + 1
+	}
+	if s.jrn.Broken() || s.jrn.Durable() >= st.seq {
+		st.done = true
+		s.fx.Add(core.Effect{Kind: core.Stopped})
+		return
+	}
+	s.timers.Arm(&st.again, int64(s.now.Mono+handOverTry))
+}
+
+// Abandon releases the memory that the shard holds: the process, or its simulation, ends. No step
+// follows.
+func (s *Shard) Abandon() {
+	s.fx = &core.Effects{}
+	for _, id := range append([]core.ConnID(nil), s.conns.Keys()...) {
+		s.connClosed(&core.Event{Conn: id})
+	}
+	for _, g := range s.groups.Keys() {
+		s.groups.At(g).r.Abandon()
+	}
+	s.jrn.Abandon()
+	for i := range s.fx.List {
+		for _, r := range s.fx.Vec(&s.fx.List[i]) {
+			r.Release()
+		}
+	}
+}
