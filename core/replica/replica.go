@@ -213,6 +213,7 @@ func (r *Replica) begin(hard journal.Hard) {
 		Commit: min(max(uint64(hard.Commit), r.log.first-1), r.log.last())}
 	r.complete = r.log.last()
 	r.commit = r.log.hard.Commit
+	r.high = r.log.end(r.commit)
 	rn, err := raft.NewRawNode(&raft.Config{
 		ID: uint64(r.cfg.ID), ElectionTick: electionTicks, HeartbeatTick: heartbeats, Storage: r.log, Applied: r.applied,
 		MaxSizePerMsg: 32 << 10, MaxCommittedSizePerReady: 1 << 20, MaxInflightMsgs: inflightMsgs, AsyncStorageWrites: true,
