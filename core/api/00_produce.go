@@ -71,9 +71,9 @@ func (p *producing) append(i, j int, v verdict) {
 	out := &p.resp.Responses[i].PartitionResponses[j]
 	*out = wire.NewProduceResponsePartition()
 	out.Index, out.BaseOffset, out.ErrorCode = data.Index, -1, wire.RequestTimedOut
-	part, v := p.judge(i, data, v)
-	if v.err != wire.None {
-		p.fail(out, v)
+	part, no := p.judge(i, data, v)
+	if no.err != wire.None {
+		p.fail(out, no)
 		p.one()
 		return
 	}
@@ -88,7 +88,10 @@ func (p *producing) append(i, j int, v verdict) {
 			return
 		}
 		if e := outcomeError(res.Err); e != wire.None {
-			p.fail(out, verdict{err: e})
+			if e == wire.UnknownTopicOrPartition && p.byID && p.r.h().View().TopicByID(part.Topic.ID) == nil {
+				e = wire.UnknownTopicId // deleted meanwhile
+			}
+			p.fail(out, refusal{err: e})
 			if e == wire.NotLeaderOrFollower {
 				p.hint(out, l)
 			}
@@ -103,7 +106,7 @@ func (p *producing) append(i, j int, v verdict) {
 }
 
 // judge finds the partition and says what is wrong with appending to it, in Kafka's order.
-func (p *producing) judge(i int, data *wire.ProduceRequestPartition, v verdict) (Part, verdict) {
+func (p *producing) judge(i int, data *wire.ProduceRequestPartition, v verdict) (Part, refusal) {
 	t := &p.q.TopicData[i]
 	view := p.r.h().View()
 	part := Part{Topic: view.Topic(t.Name), Index: data.Index}
@@ -112,35 +115,35 @@ func (p *producing) judge(i int, data *wire.ProduceRequestPartition, v verdict) 
 	}
 	switch {
 	case p.q.Acks < -1 || p.q.Acks > 1:
-		return part, verdict{err: wire.InvalidRequiredAcks}
+		return part, refusal{err: wire.InvalidRequiredAcks}
 	case part.Topic == nil && p.byID:
-		return part, verdict{err: wire.UnknownTopicId}
+		return part, refusal{err: wire.UnknownTopicId}
 	case part.Topic == nil || data.Index < 0 || int(data.Index) >= len(part.Topic.Partitions):
-		return part, verdict{err: wire.UnknownTopicOrPartition}
-	case v.err != wire.None:
-		return part, v
+		return part, refusal{err: wire.UnknownTopicOrPartition}
+	case v != fine:
+		return part, verdicts[v]
 	case part.Topic.Internal && p.r.clientID() != "__admin_client":
-		return part, verdict{wire.InvalidTopicException, "Cannot append to internal topic " + part.Topic.Name}
+		return part, refusal{wire.InvalidTopicException, "Cannot append to internal topic " + part.Topic.Name}
 	}
 	return part, p.judgeBatch(part, record.Batch(data.Records.Bytes()))
 }
 
-func (p *producing) judgeBatch(part Part, b record.Batch) verdict {
+func (p *producing) judgeBatch(part Part, b record.Batch) refusal {
 	rules := p.r.conn.desk.rulesOf(p.r.h(), part.Topic)
 	now := int64(p.r.now().Wall)
 	switch {
 	case p.q.TransactionalId != nil || b.Transactional():
-		return verdict{wire.UnsupportedVersion, "Transactions are not supported yet."}
+		return refusal{wire.UnsupportedVersion, "Transactions are not supported yet."}
 	case int64(len(b)) > int64(rules.MaxMessageBytes):
-		return verdict{wire.MessageTooLarge, "The record batch size in the append to " + part.Topic.Name + "-" +
+		return refusal{wire.MessageTooLarge, "The record batch size in the append to " + part.Topic.Name + "-" +
 			strconv.Itoa(int(part.Index)) + " is " + strconv.Itoa(len(b)) + " bytes which exceeds the maximum configured value of " +
 			strconv.Itoa(int(rules.MaxMessageBytes)) + "."}
 	case !rules.LogAppendTime && badTime(b, now, rules):
-		return verdict{wire.InvalidTimestamp, "One or more records have been rejected due to invalid timestamp"}
+		return refusal{wire.InvalidTimestamp, "One or more records have been rejected due to invalid timestamp"}
 	case rules.keyed && b.Codec() == record.None && keyless(b):
-		return verdict{wire.InvalidRecord, "One or more records have been rejected"}
+		return refusal{wire.InvalidRecord, "One or more records have been rejected"}
 	}
-	return verdict{}
+	return refusal{}
 }
 
 // badTime compares the header's times with the bounds; a time of -1 is none (LogValidator).
@@ -162,7 +165,7 @@ func keyless(b record.Batch) bool {
 	return missing
 }
 
-func (p *producing) fail(out *wire.ProduceResponsePartition, v verdict) {
+func (p *producing) fail(out *wire.ProduceResponsePartition, v refusal) {
 	out.ErrorCode = v.err
 	if v.message != "" {
 		out.ErrorMessage = &v.message

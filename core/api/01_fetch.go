@@ -166,6 +166,9 @@ func (p *poll) read(i int) {
 		if region.Err != replica.NotAvailable {
 			f.err = outcomeError(region.Err)
 		}
+		if f.err == wire.UnknownTopicOrPartition && p.byID && p.r.h().View().TopicByID(f.part.Topic.ID) == nil {
+			f.err = wire.UnknownTopicId // deleted meanwhile
+		}
 		if f.again {
 			p.read(i)
 		}

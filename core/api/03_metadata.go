@@ -34,10 +34,7 @@ func metadata(r *request, body wire.Message) {
 		return
 	}
 	missing := m.missing()
-	done := gather(len(missing), m.lead)
-	for _, name := range missing {
-		m.create(name, done)
-	}
+	inTurn(len(missing), func(i int, one func()) { m.create(missing[i], one) }, m.lead)
 }
 
 // describing is a Metadata on its way.
@@ -96,7 +93,7 @@ func (m *describing) missing() []string {
 	return slices.Compact(out)
 }
 
-func (m *describing) create(name string, done func()) {
+func (m *describing) create(name string, one func()) {
 	m.r.admin(autoTopic(m.r.h(), name), int32(createGrace/core.Millisecond), func(res meta.Result, e AdminErr) {
 		switch {
 		case e != AdminOK || res.Code == meta.TopicExists:
@@ -106,7 +103,7 @@ func (m *describing) create(name string, done func()) {
 		default:
 			m.created = append(m.created, groupsOf(res)...)
 		}
-		done()
+		one()
 	})
 }
 
@@ -271,6 +268,9 @@ func (c *Conn) stateOf(p Part) partState {
 	}
 	if _, _, _, ok := c.reachable(l.Leader); !ok {
 		s.err = wire.ListenerNotFound
+		if h.Suspect(l.Leader) {
+			s.err = wire.LeaderNotAvailable
+		}
 		return s
 	}
 	s.leader = int32(l.Leader)

@@ -15,11 +15,9 @@ type intake struct {
 	tooNew  bool         // ApiVersions in a version that is not served: answered in version 0 (KIP-511)
 }
 
-// verdict is what Intake found out about the records of one partition.
-type verdict struct {
-	err     wire.Error
-	message string
-}
+// maxPartitions is how many partitions one Produce or Fetch may name. No client comes near; a frame full
+// of them would cost many times its size while it is answered.
+const maxPartitions = 100_000
 
 // Intake reads a frame and, for Produce, checks every batch in it: header, CRC, counts, offsets. It is
 // pure; drivers call it before the step, on whatever goroutine read the frame, so that the step does not
@@ -48,8 +46,15 @@ func read(frame core.Ref) *intake {
 		return in
 	}
 	in.body = body
-	if q, ok := body.(*wire.ProduceRequest); ok {
+	switch q := body.(type) {
+	case *wire.ProduceRequest:
 		in.judge(q)
+	case *wire.FetchRequest:
+		n := 0
+		for i := range q.Topics {
+			n += 1 + len(q.Topics[i].Partitions)
+		}
+		in.refused = n > maxPartitions
 	}
 	return in
 }
@@ -63,7 +68,10 @@ func (in *intake) overlaps() bool {
 func (in *intake) judge(q *wire.ProduceRequest) {
 	n := 0
 	for i := range q.TopicData {
-		n += len(q.TopicData[i].PartitionData)
+		n += 1 + len(q.TopicData[i].PartitionData)
+	}
+	if in.refused = n > maxPartitions; in.refused {
+		return
 	}
 	in.batches = make([]verdict, 0, n)
 	for i := range q.TopicData {
@@ -78,23 +86,54 @@ func judge(version int16, records core.Ref) verdict {
 	b, rest, err := record.Next(records.Bytes())
 	switch {
 	case err == record.ErrMagic && records.Bytes()[16] > 2:
-		return verdict{wire.CorruptMessage, "Invalid magic found in record"}
+		return noMagic
 	case err == record.ErrMagic:
-		return verdict{wire.InvalidRecord, "Produce requests are only allowed to contain record batches with magic version 2"}
+		return oldMagic
 	case err == record.ErrSize:
-		return verdict{wire.CorruptMessage, "Record batch has an impossible size"}
+		return badSize
 	case err != nil || len(rest) > 0:
-		return verdict{wire.InvalidRecord, "Produce requests must have exactly one record batch per partition"}
+		return notOneBatch
 	case b.Codec() == record.Zstd && version < 7:
-		return verdict{wire.UnsupportedCompressionType, "Produce requests with versions below 7 are not allowed to use ZStandard compression"}
+		return zstdTooEarly
 	}
 	switch b.Check() {
 	case record.Corrupt:
-		return verdict{wire.CorruptMessage, "Record batch is corrupt: its CRC does not match"}
+		return badSum
 	case record.Invalid:
-		return verdict{wire.InvalidRecord, "Record batch is malformed: counts, offsets or attributes do not agree with its records"}
+		return malformed
 	case record.WrongMagic:
-		return verdict{wire.InvalidRecord, "Produce requests are only allowed to contain record batches with magic version 2"}
+		return oldMagic
 	}
-	return verdict{}
+	return fine
+}
+
+// verdict is what Intake found out about the records of one partition.
+type verdict uint8
+
+const (
+	fine verdict = iota
+	noMagic
+	oldMagic
+	badSize
+	notOneBatch
+	zstdTooEarly
+	badSum
+	malformed
+)
+
+var verdicts = [...]refusal{
+	noMagic:     {wire.CorruptMessage, "Invalid magic found in record"},
+	oldMagic:    {wire.InvalidRecord, "Produce requests are only allowed to contain record batches with magic version 2"},
+	badSize:     {wire.CorruptMessage, "Record batch has an impossible size"},
+	notOneBatch: {wire.InvalidRecord, "Produce requests must have exactly one record batch per partition"},
+	zstdTooEarly: {wire.UnsupportedCompressionType,
+		"Produce requests with versions below 7 are not allowed to use ZStandard compression"},
+	badSum:    {wire.CorruptMessage, "Record batch is corrupt: its CRC does not match"},
+	malformed: {wire.InvalidRecord, "Record batch is malformed: counts, offsets or attributes do not agree with its records"},
+}
+
+// refusal is an error with what a client is told of it.
+type refusal struct {
+	err     wire.Error
+	message string
 }

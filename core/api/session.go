@@ -275,3 +275,32 @@ func gather(n int, done func()) func() {
 		}
 	}
 }
+
+// abreast is how many metadata commands of one request are under way at once. The metadata machine
+// remembers the outcomes of 256 a node (meta.Remembered), and other requests want some too.
+const abreast = 32
+
+// inTurn calls act for 0 to n-1 in order, each of which calls one when it is through, and then done.
+func inTurn(n int, act func(i int, one func()), done func()) {
+	begun, through, busy := 0, 0, false
+	var run func()
+	one := func() {
+		through++
+		run()
+	}
+	run = func() {
+		if busy {
+			return
+		}
+		busy = true
+		for begun < n && begun-through < abreast {
+			begun++
+			act(begun-1, one)
+		}
+		busy = false
+		if through == n {
+			done()
+		}
+	}
+	run()
+}

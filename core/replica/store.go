@@ -317,9 +317,10 @@ func (r *Replica) forget(i core.Index, t core.Term) bool {
 	return true
 }
 
-// trim bounds the number of entries; what is dropped can only be had from segments.
+// trim bounds the number of entries; what is dropped can only be had from segments. A follower that
+// was away for less is fed entry by entry.
 func (r *Replica) trim() {
-	limit := 2048
+	limit := 16 << 10
 	if w := r.h.Window(); w.Entries > w.MaxEntries {
 		limit = 64
 	}

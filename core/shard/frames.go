@@ -205,6 +205,8 @@ func (s *Shard) spread() {
 				i.Leader = core.NoNode
 			}
 			news = append(news, i)
+		} else {
+			s.follow(i)
 		}
 		s.stopProgress()
 	}
@@ -217,6 +219,24 @@ func (s *Shard) spread() {
 	}
 	s.learn(s.cfg.Node, news)
 	s.onOthers(func(t *Shard) { t.learn(s.cfg.Node, news) })
+}
+
+// follow takes from a follower of this shard what its raft knows of the leader: sooner than news, and
+// it ends the rumour that this node still leads.
+func (s *Shard) follow(i replica.Info) {
+	f := func(t *Shard) {
+		l, known := t.leaders[i.Group]
+		if known && (l.Term > i.Term || l.Term == i.Term && l.Leader == i.Leader) {
+			return
+		}
+		if l.Term == i.Term && i.Leader == core.NoNode && l.Leader != t.cfg.Node {
+			return
+		}
+		t.leaders[i.Group] = api.Leadership{Leader: i.Leader, Term: i.Term, ISR: l.ISR, Dead: t.suspects.At(i.Leader)}
+		t.leaderChanged(i.Group)
+	}
+	f(s)
+	s.onOthers(f)
 }
 
 // encodeNews is (group, term, in-sync set) of groups that the sender leads.

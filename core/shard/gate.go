@@ -1,8 +1,6 @@
 package shard
 
 import (
-	"slices"
-
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/api"
 	"github.com/karst-stream/karst/core/det"
@@ -16,6 +14,7 @@ import (
 type gate struct {
 	open        bool
 	registering bool
+	registered  bool
 	since       core.Mono       // of registration
 	creating    map[string]bool //det:ok looked up, never ranged
 	at          det.Timer
@@ -44,22 +43,23 @@ func (h *home) progress() {
 	s.fx.Add(core.Effect{Kind: core.OpenGate})
 }
 
-// registered says whether the view names this node as it is; if not it asks for that.
+// registered says whether this start of the node is in the metadata log. Every start is written there,
+// changed or not: once this node has applied it, its view is no older than the start.
 func (h *home) registered() bool {
 	s, g := h.s, &h.gate
+	if g.registered || g.registering {
+		return g.registered
+	}
+	g.registering = true
 	me := meta.Broker{ID: s.cfg.Node, Incarnation: s.id.Incarnation, Rack: s.values.Rack, Listeners: s.cfg.Listeners}
-	if b := s.view.Broker(s.cfg.Node); b != nil && b.Incarnation == me.Incarnation && b.Rack == me.Rack &&
-		slices.Equal(b.Listeners, me.Listeners) {
-		l := s.leaders[core.MetaGroup]
-		return l.Term > 0 && l.Leader != core.NoNode && !l.Dead
-	}
-	if !g.registering {
-		g.registering = true
-		h.submit(&meta.RegisterBroker{Broker: me}, 5*core.Second, func(meta.Result, api.AdminErr) {
-			g.registering = false
-			h.progress()
-		})
-	}
+	h.submit(&meta.RegisterBroker{Broker: me}, 5*core.Second, func(r meta.Result, e api.AdminErr) {
+		g.registering, g.registered = false, e == api.AdminOK && r.Code == meta.Done
+		if e == api.AdminOK && r.Code != meta.Done {
+			s.fx.Add(core.Effect{Kind: core.Fatal, Text: "the cluster refuses to register this node: " + r.Message})
+			return
+		}
+		h.progress()
+	})
 	return false
 }
 

@@ -80,6 +80,11 @@ func (s *Shard) Abandon() {
 	for _, g := range s.groups.Keys() {
 		s.groups.At(g).r.Abandon()
 	}
+	for len(s.stalled) > 0 {
+		f := s.stalled[0]
+		s.stalled = s.stalled[1:]
+		f() // its replica is closed: the batch is released
+	}
 	s.jrn.Abandon()
 	for i := range s.fx.List {
 		for _, r := range s.fx.Vec(&s.fx.List[i]) {
