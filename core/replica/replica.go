@@ -410,3 +410,4 @@ func (r *Replica) Info() Info {
 }
 
 func (r *Replica) path(base core.Offset) string { return seg.Path(r.cfg.Dir, base) }
+

@@ -82,11 +82,11 @@ func TestAFollowerCatchesUpBySegments(t *testing.T) {
 	r.until("the follower to catch up", 20*core.Second, func() bool {
 		return len(away.disk[path]) > 0 && len(away.disk[path]) == len(l.disk[path]) && string(away.disk[path]) == string(l.disk[path])
 	})
+	g := r.nodes[0].shards[0].view.Topic("long").Partitions[0].Group
+	r.until("it to be in sync", 5*core.Second, func() bool { return len(l.shards[0].Leadership(g).ISR) == 3 })
 	if reached("replica: a follower caught up by segments") == 0 {
 		t.Error("it was fed another way")
 	}
-	g := r.nodes[0].shards[0].view.Topic("long").Partitions[0].Group
-	r.until("it to be in sync", 5*core.Second, func() bool { return len(l.shards[0].Leadership(g).ISR) == 3 })
 }
 
 // What was written with one number of shards is served with another.
