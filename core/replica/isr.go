@@ -88,11 +88,31 @@ func (r *Replica) Transfer() bool {
 	if best < 0 {
 		return false
 	}
+	r.transfer(r.match[best].id)
+	return true
+}
+
+func (r *Replica) transfer(to core.RaftID) {
 	r.wake()
 	r.handing = r.h.Now().Mono + core.Second
-	r.rn.TransferLeader(uint64(r.match[best].id))
+	r.rn.TransferLeader(uint64(to))
+	r.h.Changed(r)
 	r.h.Dirty(r)
-	return true
+}
+
+// TransferTo hands leadership to the voter on node n when that is in sync and holds all that is
+// committed.
+func (r *Replica) TransferTo(n core.NodeID) bool {
+	if !r.leads || !r.ready || r.offline != "" || r.handing > 0 || r.h.Suspect(n) || !slices.Contains(r.isr, n) {
+		return false
+	}
+	for i := range r.match {
+		if m := &r.match[i]; m.id.Node() == n && m.index >= r.commit {
+			r.transfer(m.id)
+			return true
+		}
+	}
+	return false
 }
 
 // PeerSuspect tells that the failure detector gave node n up.

@@ -410,4 +410,3 @@ func (r *Replica) Info() Info {
 }
 
 func (r *Replica) path(base core.Offset) string { return seg.Path(r.cfg.Dir, base) }
-

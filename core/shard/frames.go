@@ -69,6 +69,7 @@ type peer struct {
 	up     bool      // frames may be sent
 	member bool      // it belongs to our cluster: what it says of groups counts
 	queued int64     // bytes given to the link by this shard and not yet sent
+	since  core.Mono // it is trusted
 	told   core.Mono // when shard 0 was last told that this shard heard of it
 }
 

@@ -40,6 +40,7 @@ func (s *Shard) boot() {
 		s.hostedNow(h)
 	}
 	s.bootProgress()
+	s.timers.Arm(&s.balance, int64(s.now.Mono+balanceEvery))
 }
 
 func (s *Shard) replicaConfig(h *hosted, topic [16]byte, set replica.Settings) replica.Config {

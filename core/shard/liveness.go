@@ -130,6 +130,7 @@ func (s *Shard) peerSuspect(n core.NodeID) {
 // peerBack tells that n answers: what this shard leads is told to it anew.
 func (s *Shard) peerBack(n core.NodeID) {
 	s.suspects.Delete(n)
+	s.peers.At(n).since = s.now.Mono
 	var news []replica.Info
 	for _, g := range append([]core.GroupID(nil), s.groups.Keys()...) {
 		h := s.groups.At(g)

@@ -21,6 +21,7 @@ import (
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/journal"
 	"github.com/karst-stream/karst/core/meta"
+	"github.com/karst-stream/karst/core/mut"
 	"github.com/karst-stream/karst/core/replica"
 )
 
@@ -101,6 +102,7 @@ type Shard struct {
 	owners   map[core.GroupID]core.ShardID //det:ok looked up, never ranged: a cache
 	bootTold bool
 	retire   det.Timer
+	balance  det.Timer
 
 	view     *meta.View
 	values   config.BrokerValues
@@ -150,6 +152,7 @@ func New(cfg Config, rec *Recovery) *Shard {
 		NewFile: s.NewFile, NewOp: func() core.OpID { return s.newOp() }, First: rec.Found.NextFile})
 	s.sealAt.Fire = s.onSeal
 	s.retire.Fire = s.onRetire
+	s.balance.Fire = s.onBalance
 	for _, n := range cfg.Peers {
 		if n != cfg.Node {
 			s.peers.Set(n, &peer{node: n})
@@ -250,6 +253,9 @@ func (s *Shard) event(ev *core.Event) {
 }
 
 func (s *Shard) diskDone(ev *core.Event) {
+	if mut.On("M24") { // a failed sync counts as one
+		ev.Err = core.OK
+	}
 	if s.jrn.Owns(ev.Op) {
 		durable, ok := s.jrn.Done(ev.Op, ev.Err)
 		if !ok {

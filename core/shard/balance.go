@@ -1,0 +1,49 @@
+package shard
+
+import (
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+)
+
+// Leaders go back to the preferred replica, the first of a partition's list, once its node has been
+// well for a while: else the node that restarts last leads nothing (Kafka's
+// auto.leader.rebalance.enable, which looks every 300 s; handing over takes milliseconds here).
+const (
+	balanceEvery = core.Second
+	balanceAfter = 5 * core.Second // without suspicion
+	balanceBatch = 16              // partitions at a time
+)
+
+var markBalanced = det.NewMark("shard: a leadership went back to its preferred replica")
+
+func (s *Shard) onBalance(int64) {
+	s.timers.Arm(&s.balance, int64(s.now.Mono+balanceEvery))
+	if s.stop.asked {
+		return
+	}
+	moved := 0
+	for _, g := range s.groups.Keys() {
+		h := s.groups.At(g)
+		if !h.r.Leads() {
+			continue
+		}
+		t, i := s.view.Group(g)
+		if t == nil {
+			continue
+		}
+		n := t.Partitions[i].Replicas[0]
+		p := s.peers.At(n)
+		if n == s.cfg.Node || p == nil || s.now.Mono-p.since < balanceAfter {
+			continue
+		}
+		s.guard(h, func() {
+			if h.r.TransferTo(n) {
+				markBalanced.Hit()
+				moved++
+			}
+		})
+		if moved == balanceBatch {
+			return
+		}
+	}
+}
