@@ -3,7 +3,6 @@ package journal
 import (
 	"encoding/binary"
 	"hash/crc32"
-	"math"
 
 	"github.com/karst-stream/karst/core"
 )
@@ -18,6 +17,12 @@ const (
 const (
 	headMagic  = "KJF"
 	frameMagic = "KJL"
+)
+
+const (
+	maxInt32  = 1<<31 - 1
+	maxUint32 = 1<<32 - 1
+	maxInt64  = 1<<63 - 1
 )
 
 // flagPastDead: every frame of an earlier start is obsolete.
@@ -251,7 +256,7 @@ func (r *reader) mark() (m Mark) {
 	if state := r.bytes(r.u64()); len(state) > 0 {
 		m.State = append([]byte(nil), state...)
 	}
-	if m.Offset < 0 || m.Segment < 0 || m.Pos < 0 || m.LogStart < 0 || m.Index > math.MaxInt64 {
+	if m.Offset < 0 || m.Segment < 0 || m.Pos < 0 || m.LogStart < 0 || m.Index > maxInt64 {
 		r.fail()
 	}
 	return m
@@ -307,7 +312,7 @@ func walk(meta []byte, record func(*rec), entry func(*ent)) bool {
 			e := ent{index: core.Index(r.u64()), term: core.Term(r.u64()), typ: r.byte()}
 			body := r.u64()
 			e.body, e.data = int64(body), r.bytes(r.u64())
-			if r.bad || body > math.MaxInt32 || e.index == 0 || e.index > math.MaxInt64 {
+			if r.bad || body > maxInt32 || e.index == 0 || e.index > maxInt64 {
 				return false
 			}
 			entry(&e)

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"fmt"
 	"hash/crc32"
-	"math"
 	"slices"
 
 	"github.com/karst-stream/karst/core"
@@ -60,7 +59,7 @@ func (r *recovery) frame(s *stream, f *file, h *header, meta []byte) bool {
 // against the stub's CRC.
 func (r *recovery) intact(at int64, e *ent) bool {
 	stub, ok := DecodeStub(e.data)
-	if !ok || int64(stub.Len) != e.body || e.term > math.MaxInt32 {
+	if !ok || int64(stub.Len) != e.body || e.term > maxInt32 {
 		return false
 	}
 	prefix := record.Prefix(stub.Base, stub.Len, e.term.Epoch(), stub.CRC)

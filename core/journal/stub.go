@@ -2,7 +2,6 @@ package journal
 
 import (
 	"encoding/binary"
-	"math"
 
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/record"
@@ -79,8 +78,8 @@ func DecodeStub(b []byte) (Stub, bool) {
 	s.MaxTime = core.Wall(r.i64())
 	s.Base, s.Count, s.Len = core.Offset(base), int32(count), int32(size)
 	s.PEpoch, s.Seq = int16(pepoch), int32(seq)
-	ok := !r.bad && len(r.b) == 0 && count >= 1 && count <= math.MaxInt32 && base <= math.MaxInt64-count &&
-		size >= record.HeaderSize && size <= math.MaxInt32 && int64(s.PEpoch) == pepoch && int64(s.Seq) == seq
+	ok := !r.bad && len(r.b) == 0 && count >= 1 && count <= maxInt32 && base <= maxInt64-count &&
+		size >= record.HeaderSize && size <= maxInt32 && int64(s.PEpoch) == pepoch && int64(s.Seq) == seq
 	if !ok {
 		return Stub{}, false
 	}

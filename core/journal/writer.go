@@ -3,7 +3,6 @@ package journal
 import (
 	"encoding/binary"
 	"hash/crc32"
-	"math"
 	"slices"
 
 	"github.com/karst-stream/karst/core"
@@ -237,7 +236,7 @@ func (w *Writer) Flush(fx *core.Effects) (seq uint64) {
 // write asks for the frame under way, with the file's head before it when the file is fresh.
 func (w *Writer) write(fx *core.Effects, fresh bool) {
 	s := w.cur
-	det.That(int64(len(w.meta)) <= math.MaxUint32 && w.bodySize <= math.MaxUint32, "journal: a frame below 4 GiB")
+	det.That(int64(len(w.meta)) <= maxUint32 && w.bodySize <= maxUint32, "journal: a frame below 4 GiB")
 	if fresh {
 		w.salt = crc32.Update(w.salt+w.ordinal, castagnoli, w.meta)
 	}

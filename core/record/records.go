@@ -2,7 +2,6 @@ package record
 
 import (
 	"encoding/binary"
-	"math"
 
 	"github.com/karst-stream/karst/core"
 )
@@ -256,7 +255,7 @@ func (w *Builder) Size() int    { return max(len(w.buf), HeaderSize) }
 // again. Without a record the batch is the empty one that Check refuses: count 0, last delta -1.
 func (w *Builder) Build() Batch {
 	w.start()
-	if len(w.buf) > math.MaxInt32 {
+	if len(w.buf) > 1<<31-1 {
 		panic("record: a batch is smaller than 2 GiB")
 	}
 	b, be := Batch(w.buf), binary.BigEndian

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"hash/crc32"
+	"slices"
 	"strconv"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -43,6 +44,10 @@ func (r *Replica) recover(rec *journal.Group, files []core.FileInfo, boot core.B
 			continue
 		}
 		if n.stub.Flags&journal.Roll != 0 && r.active().base != n.at.seg {
+			if s, end := r.active(), r.log.after(uint64(t.Index)-1).pos; s.size > end {
+				r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Off: end, Op: r.bootOp(s.path)})
+				s.size, unsynced[s.base] = end, true
+			}
 			r.bootSegment(n.at.seg, files)
 		}
 		if t.Inline {
@@ -123,7 +128,7 @@ func (r *Replica) openSegments(files []core.FileInfo, m journal.Mark) bool {
 	found := false
 	for _, f := range files {
 		_, base, _ := seg.ParsePath(f.Path)
-		if base > m.Segment {
+		if base > m.Segment || !slices.Contains(r.bases, base) {
 			continue
 		}
 		s := &segment{base: base, file: r.h.NewFile(), path: f.Path, size: f.Size}

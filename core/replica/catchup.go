@@ -280,9 +280,13 @@ func (r *Replica) pullSegment(base core.Offset) *segment {
 	for len(r.segs) > 0 && r.active().base > base {
 		s := r.active()
 		r.segs = r.segs[:len(r.segs)-1]
-		r.h.FX().Add(core.Effect{Kind: core.Remove, File: s.file, Path: s.path})
+		r.setAside(s)
 	}
 	if s := r.segment(base); s != nil {
+		return s
+	}
+	if s := r.takeSpare(base); s != nil {
+		r.segs = append(r.segs, s)
 		return s
 	}
 	s := &segment{base: base, file: r.h.NewFile(), path: seg.Path(r.cfg.Dir, base)}

@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"encoding/binary"
+
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/journal"
@@ -44,7 +46,39 @@ func (r *Replica) Needed() {
 }
 
 // aim fixes what the next checkpoint covers: all that is applied, and the producer state as of now.
-func (r *Replica) aim() { r.syncTo, r.syncState = r.applied, r.ps.encode() }
+func (r *Replica) aim() { r.syncTo, r.syncState = r.applied, r.encodeState() }
+
+// encodeState is what the journal keeps for us in a mark: the bases of the log's segments, by which a
+// boot knows files that do not belong to it, then the producer state.
+func (r *Replica) encodeState() []byte {
+	b := binary.AppendUvarint([]byte{stateVersion}, uint64(len(r.segs)))
+	for _, s := range r.segs {
+		b = binary.AppendUvarint(b, uint64(s.base))
+	}
+	return append(b, r.ps.encode()...)
+}
+
+const stateVersion = 1
+
+// decodeState reads the bases into r.bases and gives the rest.
+func (r *Replica) decodeState(b []byte) (producers []byte, ok bool) {
+	if len(b) == 0 || b[0] != stateVersion {
+		return nil, false
+	}
+	count, n := binary.Uvarint(b[1:])
+	if n <= 0 || count > uint64(len(b)) {
+		return nil, false
+	}
+	b = b[1+n:]
+	for ; count > 0; count-- {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			return nil, false
+		}
+		r.bases, b = append(r.bases, core.Offset(v)), b[n:]
+	}
+	return b, true
+}
 
 // checkpoint records everything that a boot needs of this group from here on. Entries up to the mark
 // are in segments and durable there.

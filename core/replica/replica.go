@@ -68,13 +68,14 @@ type appending struct {
 
 // Replica is one copy of one partition. Its shard calls it from one goroutine.
 type Replica struct {
-	cfg  Config
-	h    Host
-	rn   *raft.RawNode
-	log  *window
-	rng  *det.Rand
-	ps   producers
-	segs []*segment // sorted by base; the last is where batches go
+	cfg   Config
+	h     Host
+	rn    *raft.RawNode
+	log   *window
+	rng   *det.Rand
+	ps    producers
+	segs  []*segment // sorted by base; the last is where batches go
+	spare []*segment // empty files of segments that the log no longer has
 
 	// Health.
 	offline string // why; "" while healthy
@@ -118,6 +119,8 @@ type Replica struct {
 	marking   uint64
 	markIndex uint64
 	began     bool // the boot's checkpoint is durable
+
+	bases []core.Offset // of the segments that the boot's checkpoint names
 
 	proposedSize int64 // bytes proposed in this step
 	rolled       bool  // ... and they begin a new segment
@@ -173,8 +176,9 @@ func Open(cfg Config, h Host, rec *journal.Group, files []core.FileInfo, boot co
 		r.fail(rec.Damaged)
 		return r
 	}
-	if !r.ps.decode(rec.Mark.State) {
-		r.fail("its checkpoint's producer state cannot be read")
+	state, ok := r.decodeState(rec.Mark.State)
+	if !ok || !r.ps.decode(state) {
+		r.fail("its checkpoint's state cannot be read")
 		return r
 	}
 	if !r.recover(rec, files, boot) {
@@ -315,6 +319,7 @@ func (r *Replica) Close(remove func(id core.FileID, path string)) {
 		return
 	}
 	r.closed = true
+	r.segs = append(r.segs, r.spare...)
 	r.drain(Result{Err: UnknownPartition}, Result{Err: UnknownPartition})
 	if r.offline == "" {
 		r.offline = "deleted"

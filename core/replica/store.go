@@ -161,6 +161,10 @@ func (r *Replica) roll(base core.Offset, a *appending) {
 			}
 		}
 	}
+	if s := r.takeSpare(base); s != nil {
+		r.segs = append(r.segs, s)
+		return
+	}
 	r.openSegment(base, a)
 }
 
@@ -260,6 +264,27 @@ func (r *Replica) cutAt(at place) {
 	s.old.Truncate(at.pos)
 }
 
+// setAside empties a segment file that the log no longer has. It is kept for a roll at the same offset
+// (a file is never made again while its removal is under way) and removed by the next boot, which
+// knows from the checkpoint which segments belong to the log.
+func (r *Replica) setAside(s *segment) {
+	op := r.h.NewOp(func(ev *core.Event) { r.diskFailed(ev, "emptying "+s.path) })
+	r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Op: op})
+	s.size, s.dirty, s.index, s.old = 0, true, seg.Index{}, seg.Index{}
+	r.spare = append(r.spare, s)
+}
+
+// takeSpare is the segment at base that was set aside, or nil.
+func (r *Replica) takeSpare(base core.Offset) *segment {
+	for i, s := range r.spare {
+		if s.base == base {
+			r.spare = append(r.spare[:i:i], r.spare[i+1:]...)
+			return s
+		}
+	}
+	return nil
+}
+
 // cutNow cuts the files: the entries that replace what is cut are durable in the journal.
 func (r *Replica) cutNow() {
 	c := r.cut
@@ -279,7 +304,7 @@ func (r *Replica) cutNow() {
 		}
 	}
 	for _, x := range c.remove {
-		fx.Add(core.Effect{Kind: core.Remove, File: x.file, Path: x.path, Op: fail(x.path)})
+		r.setAside(x)
 	}
 	r.flushFill()
 }
