@@ -91,9 +91,6 @@ func (h *home) unlinked(n core.NodeID) {
 func (h *home) spreadLink(n core.NodeID, up, member bool) {
 	f := func(t *Shard) {
 		p := t.peers.At(n)
-		if !up {
-			p.queued = 0
-		}
 		p.up, p.member = up && member, member
 	}
 	f(h.s)

@@ -1,0 +1,34 @@
+package shard
+
+// Stats are a shard's gauges at one moment, for metrics.
+type Stats struct {
+	Partitions    int // replicas hosted
+	Leaders       int // of them led here
+	Awake         int
+	Offline       int
+	Connections   int
+	WindowBytes   int64 // batch bytes in memory
+	WindowEntries int
+	JournalFrames uint64 // written since the start
+	Suspects      int    // peers that the failure detector gave up
+	Stalled       int    // produced batches that wait for room
+}
+
+// Stats counts; it is called between steps, by the goroutine that steps.
+func (s *Shard) Stats() Stats {
+	st := Stats{Partitions: s.groups.Len(), Connections: s.conns.Len(), WindowBytes: s.window.Bytes,
+		WindowEntries: s.window.Entries, JournalFrames: s.jrn.Seq(), Suspects: s.suspects.Len(), Stalled: len(s.stalled)}
+	for _, g := range s.groups.Keys() {
+		r := s.groups.At(g).r
+		if r.Leads() {
+			st.Leaders++
+		}
+		if r.Awake() {
+			st.Awake++
+		}
+		if r.Offline() != "" {
+			st.Offline++
+		}
+	}
+	return st
+}
