@@ -77,7 +77,9 @@ func (w *world) run(d *datadriven.TestData) {
 		}
 		return n
 	}
-	has := func(key string) bool { return slices.ContainsFunc(d.CmdArgs, func(a datadriven.CmdArg) bool { return a.Key == key }) }
+	has := func(key string) bool {
+		return slices.ContainsFunc(d.CmdArgs, func(a datadriven.CmdArg) bool { return a.Key == key })
+	}
 	first := ""
 	if len(d.CmdArgs) > 0 {
 		first = d.CmdArgs[0].Key

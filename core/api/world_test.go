@@ -387,7 +387,7 @@ func (w *world) flatten(vec []core.Ref) []byte {
 	return b
 }
 
-func (w *world) Close(c core.ConnID)                 { w.printf("%s closed", w.names[c-1]) }
+func (w *world) Close(c core.ConnID)                { w.printf("%s closed", w.names[c-1]) }
 func (w *world) Credit(c core.ConnID, frames int64) { w.printf("%s credit %d", w.names[c-1], frames) }
 
 // What transcripts write and read.

@@ -201,6 +201,14 @@ func Birth(cfg Config, h Host, voters []core.RaftID) *Replica {
 	return r
 }
 
+// Broken is a replica whose disk lost what it held: offline from the start, its files untouched.
+func Broken(cfg Config, h Host, why string) *Replica {
+	r := newReplica(cfg, h)
+	r.log.first = 1
+	r.fail(why)
+	return r
+}
+
 func newReplica(cfg Config, h Host) *Replica {
 	r := &Replica{cfg: cfg, h: h, staging: map[staged]core.Ref{}, log: &window{},
 		rng: det.New(cfg.Seed, "replica "+strconv.FormatUint(uint64(cfg.Group), 10))}

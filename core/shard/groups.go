@@ -174,6 +174,13 @@ func (s *Shard) host(t *meta.Topic, i int32) {
 		s.groups.At(p.Group) != nil {
 		return
 	}
+	if lost := s.rec.Found.Lost; lost != "" && len(s.stray[dir]) > 0 {
+		// Its files are here, but the journal lost what it knew of them: damaged, not new.
+		h := &hosted{group: p.Group, dir: dir, hash: hashDir(dir)}
+		s.groups.Set(p.Group, h)
+		h.r = replica.Broken(s.replicaConfig(h, t.ID, s.settings(t)), s, "the journal lost its records: "+lost)
+		return
+	}
 	if s.going[dir] > 0 || s.sweep(dir) {
 		s.births = append(s.births, birth{t, i})
 		return

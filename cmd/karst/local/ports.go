@@ -1,0 +1,75 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"syscall"
+
+	"github.com/karst-stream/karst/cmd/karst/catalogue"
+)
+
+// claims holds listeners on the ports that were chosen, so that two choices never meet; release
+// frees them for the nodes.
+type claims struct{ held []net.Listener }
+
+func (c *claims) release() {
+	for _, l := range c.held {
+		l.Close()
+	}
+	c.held = nil
+}
+
+// take claims one port, which is free.
+func (c *claims) take(host string, port int) error {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	c.held = append(c.held, l)
+	return nil
+}
+
+// near claims the wanted port or, when it is taken, any free one.
+func (c *claims) near(host string, want int) (int, error) {
+	if c.take(host, want) == nil {
+		return want, nil
+	}
+	return c.any(host)
+}
+
+// any claims a free port below the range from which the kernel draws ports of outgoing connections:
+// otherwise a client could sit on the port of a dead node when that is revived.
+func (c *claims) any(host string) (int, error) {
+	const low, high, draws = 12000, 32000, 200
+	var last error
+	for range draws {
+		port := low + rand.IntN(high-low)
+		if last = c.take(host, port); last == nil {
+			return port, nil
+		}
+	}
+	return 0, catalogue.PortTaken.New("no free port found between %d and %d: %v", low, high, last)
+}
+
+// given claims the ports that the user named, all or none.
+func (c *claims) given(host string, ports []int) error {
+	for _, p := range ports {
+		if p < 1 || p > 65535 {
+			return catalogue.BadFlag.New("--ports: %d is not a port", p)
+		}
+		err := c.take(host, p)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return catalogue.DevPortTaken.New("port %d is taken", p)
+		}
+		if err != nil {
+			return catalogue.DevPortTaken.New("port %d cannot be used: %v", p, err)
+		}
+	}
+	return nil
+}
+
+// address is a port of the supervisor's choice on loopback.
+func address(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/karst-stream/karst/cmd/karst/link"
+)
+
+// isKafka says whether err is the given error of the protocol.
+func isKafka(err error, want *kerr.Error) bool {
+	var ke *kerr.Error
+	return errors.As(err, &ke) && ke.Code == want.Code
+}
+
+// describeTopic is the metadata of one topic that exists.
+func describeTopic(ctx context.Context, adm *kadm.Client, name string) (kadm.TopicDetail, error) {
+	all, err := adm.ListTopicsWithInternal(ctx, name)
+	if err != nil {
+		return kadm.TopicDetail{}, link.Explain(err, "", "find topic %q", name)
+	}
+	d := all[name]
+	if d.Err != nil {
+		return d, link.Explain(d.Err, "there is no such topic", "find topic %q", name)
+	}
+	return d, nil
+}
+
+type listedTopic struct {
+	Topic      string `json:"topic"`
+	ID         string `json:"topic_id"`
+	Partitions int    `json:"partitions"`
+	Replicas   int    `json:"replication_factor"`
+	Internal   bool   `json:"internal"`
+}
+
+func newTopicList() *cobra.Command {
+	var t link.Target
+	var out output
+	var internal bool
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List topics",
+		Args:  nothing,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			ctx, cancel := t.Context(c.Context())
+			defer cancel()
+			adm, err := t.Admin(ctx)
+			if err != nil {
+				return err
+			}
+			defer adm.Close()
+			all, err := adm.ListTopicsWithInternal(ctx)
+			if err != nil {
+				return link.Explain(err, "", "list topics")
+			}
+			list := []listedTopic{}
+			for _, d := range all.Sorted() {
+				if d.IsInternal && !internal {
+					continue
+				}
+				l := listedTopic{d.Topic, topicID(d.ID), len(d.Partitions), d.Partitions.NumReplicas(), d.IsInternal}
+				list = append(list, l)
+			}
+			return out.print(c, list, func(w io.Writer) {
+				var tb table
+				tb.row("NAME", "PARTITIONS", "REPLICAS")
+				for _, l := range list {
+					tb.row(l.Topic, l.Partitions, l.Replicas)
+				}
+				tb.write(w)
+			})
+		},
+	}
+	c.Flags().BoolVarP(&internal, "internal", "i", false, "internal topics too")
+	withTarget(c, &t, commandTimeout)
+	out.register(c)
+	return c
+}
+
+type shownPartition struct {
+	Partition int32   `json:"partition"`
+	Leader    int32   `json:"leader"`
+	Epoch     int32   `json:"epoch"`
+	Replicas  []int32 `json:"replicas"`
+	ISR       []int32 `json:"isr"`
+	Start     int64   `json:"log_start_offset"`
+	High      int64   `json:"high_watermark"`
+	Error     string  `json:"error,omitempty"`
+}
+
+type shownConfig struct {
+	Key    string `json:"key"`
+	Value  string `json:"value"`
+	Source string `json:"source"`
+}
+
+type shownTopic struct {
+	listedTopic
+	Shown   []shownPartition `json:"partition_list"`
+	Configs []shownConfig    `json:"configs"`
+}
+
+func newTopicDescribe() *cobra.Command {
+	var t link.Target
+	var out output
+	var watch bool
+	c := &cobra.Command{
+		Use:   "describe NAME...",
+		Short: "Show the partitions and the configuration of topics",
+		Args:  atLeast(1, "at least one topic name"),
+		RunE: func(c *cobra.Command, names []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			return watching(c, watch, func() error {
+				ctx, cancel := t.Context(c.Context())
+				defer cancel()
+				adm, err := t.Admin(ctx)
+				if err != nil {
+					return err
+				}
+				defer adm.Close()
+				shown := make([]shownTopic, len(names))
+				for i, name := range names {
+					if shown[i], err = showTopic(ctx, adm, name); err != nil {
+						return err
+					}
+				}
+				return out.print(c, shown, func(w io.Writer) {
+					for i, s := range shown {
+						if i > 0 {
+							fmt.Fprintln(w)
+						}
+						s.write(w)
+					}
+				})
+			})
+		},
+		ValidArgsFunction: completeTopics,
+	}
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "again every second, until ^C")
+	withTarget(c, &t, commandTimeout)
+	out.register(c)
+	return c
+}
+
+// showTopic gathers what describe prints.
+func showTopic(ctx context.Context, adm *kadm.Client, name string) (shownTopic, error) {
+	d, err := describeTopic(ctx, adm, name)
+	if err != nil {
+		return shownTopic{}, err
+	}
+	s := shownTopic{listedTopic: listedTopic{
+		d.Topic, topicID(d.ID), len(d.Partitions), d.Partitions.NumReplicas(), d.IsInternal,
+	}}
+	// A partition without a leader has no offsets now; the rest is worth showing all the same.
+	starts, _ := adm.ListStartOffsets(ctx, name)
+	ends, _ := adm.ListEndOffsets(ctx, name)
+	for _, p := range d.Partitions.Sorted() {
+		sp := shownPartition{Partition: p.Partition, Leader: p.Leader, Epoch: p.LeaderEpoch,
+			Replicas: p.Replicas, ISR: p.ISR, Start: -1, High: -1}
+		if p.Err != nil {
+			sp.Error = p.Err.Error()
+		}
+		if o, ok := starts.Lookup(name, p.Partition); ok && o.Err == nil {
+			sp.Start = o.Offset
+		}
+		if o, ok := ends.Lookup(name, p.Partition); ok && o.Err == nil {
+			sp.High = o.Offset
+		}
+		s.Shown = append(s.Shown, sp)
+	}
+	configs, err := adm.DescribeTopicConfigs(ctx, name)
+	if err != nil {
+		return s, link.Explain(err, "", "read the configuration of %q", name)
+	}
+	s.Configs = []shownConfig{}
+	for _, rc := range configs {
+		for _, cf := range rc.Configs {
+			if cf.Source != kmsg.ConfigSourceDefaultConfig {
+				s.Configs = append(s.Configs, shownConfig{cf.Key, cf.MaybeValue(), cf.Source.String()})
+			}
+		}
+	}
+	return s, nil
+}
+
+func (s shownTopic) write(w io.Writer) {
+	fmt.Fprintf(w, "%s: %s, replication factor %d, id %s\n", s.Topic,
+		count(s.Partitions, "partition"), s.Replicas, s.ID)
+	for _, cf := range s.Configs {
+		fmt.Fprintf(w, "  %s = %s\n", cf.Key, cf.Value)
+	}
+	var tb table
+	tb.row("PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "START", "END")
+	known := func(n int64) string {
+		if n < 0 {
+			return "-"
+		}
+		return fmt.Sprint(n)
+	}
+	for _, p := range s.Shown {
+		tb.row(p.Partition, known(int64(p.Leader)), p.Epoch, joined(p.Replicas), joined(p.ISR), known(p.Start), known(p.High))
+	}
+	tb.write(w)
+}
+
+// watching repeats show every second until the command is interrupted, when asked to.
+func watching(c *cobra.Command, again bool, show func() error) error {
+	if !again {
+		return show()
+	}
+	return interruptible(c, func(c *cobra.Command) error {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			fmt.Fprint(c.OutOrStdout(), "\x1b[H\x1b[2J")
+			if err := show(); err != nil {
+				return err
+			}
+			select {
+			case <-tick.C:
+			case <-c.Context().Done():
+				return nil
+			}
+		}
+	})
+}

@@ -1,0 +1,380 @@
+// Package fake is the disk of a simulated node. It owns the bytes of its files, once as the page
+// cache shows them and once as the platter holds them, the directory entries, and the order and
+// latency of operations. It promises what core.Effect promises of the disk and not a bit more: what
+// no finished sync covers may be lost, torn or reordered by PowerLoss, an entry that was not synced
+// may be missing, a sync may fail once. It refuses to know who uses it: a world submits effects,
+// learns when each is due, and asks for its completion then.
+package fake
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+)
+
+// Latency is how long one operation takes, drawn evenly from [Min, Max], times Slow (0: once).
+type Latency struct {
+	Min, Max core.Mono
+	Slow     int64
+}
+
+// Faults counts what the disk did to its owner.
+type Faults struct{ SyncErrors, LostSectors, TornFiles, LostEntries, Lies int64 }
+
+type op struct {
+	kind core.EffectKind
+	sync bool
+	file core.FileID
+	off  int64
+	n    int64
+	id   core.OpID
+	path string
+	refs []core.Ref
+}
+
+// handle is an open file: the queue of operations on it.
+type handle struct {
+	f     *file
+	path  string
+	queue []*op
+	due   core.Mono
+}
+
+// Disk is one node's. It is not safe for several goroutines.
+type Disk struct {
+	Latency Latency
+	Lies    bool // syncs report success and do nothing
+	Faults  Faults
+
+	rng     *det.Rand
+	files   map[string]*file
+	open    map[core.FileID]*handle
+	fail    bool // the next sync fails
+	broken  bool // one failed since the last start
+	spare   []*op
+	scratch []byte
+}
+
+// New is an empty disk. It draws latencies and the outcome of crashes from rng.
+func New(rng *det.Rand) *Disk {
+	return &Disk{rng: rng, files: map[string]*file{}, open: map[core.FileID]*handle{},
+		Latency: Latency{Min: 60 * core.Microsecond, Max: 600 * core.Microsecond}}
+}
+
+// FailNextSync arms one EIO.
+func (d *Disk) FailNextSync() { d.fail = true }
+
+// Submit takes a disk effect with its Refs and says when it is due: the world then calls Complete of
+// its file. Operations on one file are due in the order of submission.
+func (d *Disk) Submit(now core.Mono, e *core.Effect, vec []core.Ref) core.Mono {
+	o := d.take()
+	o.kind, o.sync, o.file, o.off, o.n, o.id, o.path = e.Kind, e.Sync, e.File, e.Off, e.N, e.Op, e.Path
+	o.refs = append(o.refs[:0], vec...)
+	h := d.open[e.File]
+	if h == nil {
+		h = &handle{}
+		d.open[e.File] = h
+	}
+	if o.kind == core.Create {
+		h.path = o.path
+	}
+	h.queue = append(h.queue, o)
+	took := core.Mono(d.rng.Between(int64(d.Latency.Min), int64(d.Latency.Max)))
+	if !o.sync && o.kind == core.Write {
+		took /= 16 // the page cache
+	}
+	h.due = max(h.due, now) + took*core.Mono(max(d.Latency.Slow, 1))
+	return h.due
+}
+
+func (d *Disk) take() *op {
+	if n := len(d.spare); n > 0 {
+		o := d.spare[n-1]
+		d.spare = d.spare[:n-1]
+		return o
+	}
+	return new(op)
+}
+
+func (d *Disk) free(o *op) {
+	for _, r := range o.refs {
+		r.Release()
+	}
+	clear(o.refs)
+	o.refs = o.refs[:0]
+	d.spare = append(d.spare, o)
+}
+
+// Complete carries the oldest operation on a file out. answer is false when nobody asked to hear.
+func (d *Disk) Complete(id core.FileID) (ev core.Event, answer bool) {
+	h := d.open[id]
+	o := h.queue[0]
+	h.queue = slices.Delete(h.queue, 0, 1)
+	ev = core.Event{Kind: core.DiskDone, Op: o.id, Shard: o.id.Shard()}
+	ev.Err = d.do(h, o, &ev)
+	answer = o.id != 0
+	d.free(o)
+	return ev, answer
+}
+
+func (d *Disk) do(h *handle, o *op, ev *core.Event) core.Errno {
+	if o.kind == core.Create {
+		return d.create(h, o)
+	}
+	if h.f == nil || h.f.unlinked {
+		return core.ErrGone
+	}
+	if h.f.failed {
+		return core.ErrIO
+	}
+	switch o.kind {
+	case core.Write:
+		b, errno := d.gatherWrite(o.refs)
+		if errno != core.OK {
+			return errno
+		}
+		h.f.write(o.off, b)
+	case core.Truncate:
+		h.f.truncate(o.off)
+	case core.Read:
+		n := max(0, min(o.n, h.f.size-o.off))
+		ev.Body = core.NewRef(int(n))
+		h.f.read(o.off, ev.Body.Buf.B[:n])
+		ev.N = n
+		if n < o.n {
+			return core.ErrShort
+		}
+	case core.Remove:
+		d.unlink(h.f)
+	}
+	if o.sync || o.kind == core.SyncFile {
+		return d.sync(h.f)
+	}
+	return core.OK
+}
+
+func (d *Disk) sync(f *file) core.Errno {
+	if d.fail {
+		d.fail, d.broken = false, true
+		d.Faults.SyncErrors++
+		f.failSync(d.rng)
+		return core.ErrIO
+	}
+	if d.Lies {
+		d.Faults.Lies++
+		return core.OK
+	}
+	f.sync()
+	return core.OK
+}
+
+func (d *Disk) gatherWrite(refs []core.Ref) ([]byte, core.Errno) {
+	if len(refs) == 1 && refs[0].InMemory() {
+		return refs[0].Bytes(), core.OK
+	}
+	b, ok := d.Gather(d.scratch[:0], refs)
+	d.scratch = b
+	if !ok {
+		return nil, core.ErrShort
+	}
+	return b, core.OK
+}
+
+func (d *Disk) create(h *handle, o *op) core.Errno {
+	f := d.files[o.path]
+	if f == nil {
+		f = newFile(o.path)
+		d.files[o.path] = f
+	}
+	h.f = f
+	if f.failed {
+		return core.ErrIO
+	}
+	if o.sync && !d.Lies {
+		d.syncDir(path.Dir(o.path))
+	}
+	return core.OK
+}
+
+// syncDir makes the entries of a directory durable, and the directory itself.
+func (d *Disk) syncDir(dir string) {
+	for _, f := range d.files { // sets flags: any order gives the same
+		if path.Dir(f.path) == dir {
+			f.entry = true
+		}
+	}
+}
+
+func (d *Disk) unlink(f *file) {
+	f.unlinked = true
+	if d.files[f.path] == f {
+		delete(d.files, f.path)
+	}
+	d.syncDir(path.Dir(f.path))
+}
+
+// Gather appends what a vector names to b, regions of files as the page cache shows them now. whole
+// is false when a region leaves its file: then zeros stand for what is missing.
+func (d *Disk) Gather(b []byte, vec []core.Ref) (_ []byte, whole bool) {
+	whole = true
+	for _, r := range vec {
+		if r.Len == 0 {
+			continue
+		}
+		if r.InMemory() {
+			b = append(b, r.Bytes()...)
+			continue
+		}
+		at := len(b)
+		b = slices.Grow(b, int(r.Len))[:at+int(r.Len)]
+		h := d.open[r.File]
+		if h == nil || h.f == nil {
+			clear(b[at:])
+			whole = false
+			continue
+		}
+		h.f.read(r.Off, b[at:])
+		whole = whole && r.Off+int64(r.Len) <= h.f.size
+	}
+	return b, whole
+}
+
+// OnPlatter says whether [off, off+n) of a file would survive a power loss now, as ReadAt shows it.
+func (d *Disk) OnPlatter(name string, off, n int64) bool {
+	f := d.files[name]
+	return f != nil && f.onPlatter(off, n)
+}
+
+// Path is the name of a file that was, or is about to be, created.
+func (d *Disk) Path(id core.FileID) string {
+	if h := d.open[id]; h != nil {
+		return h.path
+	}
+	return ""
+}
+
+// Broken says whether a sync failed since the last start.
+func (d *Disk) Broken() bool { return d.broken }
+
+// Kill is the end of the process: what it had asked for and what was not begun is lost, the page
+// cache survives, but for pages that a failed sync dropped.
+func (d *Disk) Kill() {
+	d.finishSome(true)
+	for _, f := range d.sorted() {
+		f.forgetDropped()
+	}
+}
+
+// Start is what a driver does before it shows the disk to a new process: whatever the page cache
+// still holds of a killed one is synced, because the process will count it as its own.
+func (d *Disk) Start() {
+	d.broken = false
+	if d.Lies {
+		return
+	}
+	for _, f := range d.files { // each by itself: any order gives the same
+		f.sync()
+		f.entry = true
+	}
+}
+
+// PowerLoss is the end of the machine: the platter survives, and as much else as is drawn.
+func (d *Disk) PowerLoss() {
+	d.finishSome(false)
+	how := loss(d.rng.N(4))
+	for _, f := range d.sorted() {
+		dirty := len(f.dirty)
+		if !f.entry && (how == lossAll || how != lossNone && d.rng.Chance(1, 2)) {
+			delete(d.files, f.path)
+			d.Faults.LostEntries++
+			continue
+		}
+		f.entry = true
+		f.powerLoss(d.rng, how)
+		if how != lossNone && dirty > 0 {
+			d.Faults.LostSectors += int64(dirty)
+		}
+		if how == lossMixed && dirty > 0 {
+			d.Faults.TornFiles++
+		}
+	}
+}
+
+// finishSome lets a drawn number of the operations on each open file happen, since the kernel may
+// have begun them, and forgets the others. Nothing of it is synced when the power goes.
+func (d *Disk) finishSome(synced bool) {
+	ids := make([]core.FileID, 0, len(d.open))
+	for id := range d.open {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		h := d.open[id]
+		begun := d.rng.N(int64(len(h.queue)) + 1)
+		for i, o := range h.queue {
+			if int64(i) < begun {
+				o.sync = o.sync && synced && (o.kind == core.Create || o.kind == core.Remove)
+				if o.kind == core.SyncFile || o.kind == core.Read {
+					o.kind = 0 // nothing
+				}
+				var ev core.Event
+				d.do(h, o, &ev)
+			}
+			d.free(o)
+		}
+	}
+	clear(d.open)
+	d.fail = false
+}
+
+func (d *Disk) sorted() []*file {
+	all := make([]*file, 0, len(d.files))
+	for _, f := range d.files {
+		all = append(all, f)
+	}
+	slices.SortFunc(all, byPath)
+	return all
+}
+
+// Wipe is a new, empty disk in the place of the old one.
+func (d *Disk) Wipe() {
+	d.finishSome(false)
+	clear(d.files)
+}
+
+// List is core.Boot's: the files as a fresh process finds them.
+func (d *Disk) List() []core.FileInfo {
+	var all []core.FileInfo
+	for _, f := range d.sorted() {
+		all = append(all, f.info())
+	}
+	return all
+}
+
+// ReadAt is core.Boot's.
+func (d *Disk) ReadAt(name string, off int64, b []byte) (int, core.Errno) {
+	f := d.files[strings.TrimPrefix(path.Clean(name), "/")]
+	if f == nil {
+		return 0, core.ErrGone
+	}
+	n := max(0, min(int64(len(b)), f.size-off))
+	f.read(off, b[:n])
+	if n < int64(len(b)) {
+		return int(n), core.ErrShort
+	}
+	return int(n), core.OK
+}
+
+// Platter is the disk as a power loss now would leave it at worst, for checkers to open.
+func (d *Disk) Platter() core.Boot {
+	p := New(det.New(0, "platter"))
+	for _, f := range d.sorted() {
+		if f.entry {
+			p.files[f.path] = f.platter()
+		}
+	}
+	return p
+}

@@ -1,0 +1,326 @@
+package fake
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+)
+
+// Sector is what a disk writes or does not write: nothing smaller is torn, but for the one sector in
+// which a crash may leave garbage.
+const Sector = 512
+
+const pageSize = 4096
+
+type page [pageSize]byte
+
+// undo takes one write to one sector back.
+type undo struct {
+	prev   int32 // the record of the write before it to the same sector since the last sync, or -1
+	lo, hi int16 // the bytes of the sector that the write covered
+	sector int64
+	seq    uint32 // of the operation, per file
+	before [Sector]byte
+}
+
+// resize is a change of a file's length that no sync covers yet.
+type resize struct {
+	seq  uint32
+	size int64
+	cut  bool // a truncation: what it cut away comes back when it is undone
+}
+
+// file is the page cache's view of one file, and how to get from it to the platter's.
+type file struct {
+	path     string
+	pages    []*page // nil: zeros
+	size     int64
+	seq      uint32 // of the last operation
+	entry    bool   // the directory entry is on the platter
+	unlinked bool
+	failed   bool // a sync failed: nothing works on it until the next start
+
+	dirty   map[int64]int32 // sector: its last undo record
+	undos   []undo
+	durable int64 // the length on the platter
+	resizes []resize
+	dropped map[int64][Sector]byte // what is on the platter of sectors whose write-back failed
+}
+
+func newFile(path string) *file {
+	return &file{path: path, dirty: map[int64]int32{}}
+}
+
+func (f *file) page(i int64, make bool) *page {
+	if i < int64(len(f.pages)) && f.pages[i] != nil {
+		return f.pages[i]
+	}
+	if !make {
+		return nil
+	}
+	for int64(len(f.pages)) <= i {
+		f.pages = append(f.pages, nil)
+	}
+	f.pages[i] = new(page)
+	return f.pages[i]
+}
+
+// read copies what the page cache holds, without a look at the length.
+func (f *file) read(off int64, b []byte) {
+	for len(b) > 0 {
+		at := off % pageSize
+		n := min(int64(len(b)), pageSize-at)
+		if p := f.page(off/pageSize, false); p != nil {
+			copy(b[:n], p[at:])
+		} else {
+			clear(b[:n])
+		}
+		b, off = b[n:], off+n
+	}
+}
+
+// remember keeps what the sectors of [off, off+n) hold, before operation f.seq changes them.
+func (f *file) remember(off, n int64) {
+	for s := off / Sector; s*Sector < off+n; s++ {
+		prev, ok := f.dirty[s]
+		if !ok {
+			prev = -1
+		}
+		f.undos = append(f.undos, undo{prev: prev, sector: s, seq: f.seq,
+			lo: int16(max(off-s*Sector, 0)), hi: int16(min(off+n-s*Sector, Sector))})
+		f.read(s*Sector, f.undos[len(f.undos)-1].before[:])
+		f.dirty[s] = int32(len(f.undos) - 1)
+	}
+}
+
+func (f *file) put(off int64, b []byte) {
+	for len(b) > 0 {
+		at := off % pageSize
+		n := copy(f.page(off/pageSize, true)[at:], b)
+		b, off = b[n:], off+int64(n)
+	}
+}
+
+func (f *file) write(off int64, b []byte) {
+	f.seq++
+	f.remember(off, int64(len(b)))
+	f.put(off, b)
+	if end := off + int64(len(b)); end > f.size {
+		f.size = end
+		f.resizes = append(f.resizes, resize{f.seq, end, false})
+	}
+}
+
+func (f *file) truncate(to int64) {
+	if to == f.size {
+		return
+	}
+	f.seq++
+	for off := to; off < f.size; { // nil pages hold zeros already
+		end := min(f.size, (off/pageSize+1)*pageSize)
+		if p := f.page(off/pageSize, false); p != nil {
+			f.remember(off, end-off)
+			clear(p[off%pageSize : off%pageSize+end-off])
+		}
+		off = end
+	}
+	f.resizes = append(f.resizes, resize{f.seq, to, to < f.size})
+	f.size = to
+}
+
+// sync makes the platter equal to the page cache.
+func (f *file) sync() {
+	clear(f.dirty)
+	f.undos = f.undos[:0]
+	f.resizes = f.resizes[:0]
+	f.durable = f.size
+}
+
+// failSync is a write-back that met a bad device: some pages reached the platter, the others are
+// dropped and marked clean, and no later sync will say so.
+func (f *file) failSync(rng *det.Rand) {
+	f.failed = true
+	if f.dropped == nil {
+		f.dropped = map[int64][Sector]byte{}
+	}
+	for _, s := range f.dirtySectors() {
+		if rng.Chance(1, 2) {
+			continue
+		}
+		if _, ok := f.dropped[s]; !ok {
+			f.dropped[s] = f.oldest(s)
+		}
+	}
+	f.sync()
+}
+
+// oldest is what the platter holds of a dirty sector.
+func (f *file) oldest(s int64) [Sector]byte {
+	u := &f.undos[f.dirty[s]]
+	for u.prev >= 0 {
+		u = &f.undos[u.prev]
+	}
+	return u.before
+}
+
+func (f *file) dirtySectors() []int64 {
+	all := make([]int64, 0, len(f.dirty))
+	for s := range f.dirty {
+		all = append(all, s)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// forgetDropped lets the page cache show what is on the platter, as after eviction or a reboot.
+func (f *file) forgetDropped() {
+	for s, b := range f.dropped { // disjoint sectors: any order gives the same file
+		f.put(s*Sector, b[:])
+	}
+	f.dropped, f.failed = nil, false
+}
+
+// onPlatter says whether a power loss now would leave [off, off+n) as it is.
+func (f *file) onPlatter(off, n int64) bool {
+	if f.unlinked || !f.entry || off+n > f.durable {
+		return false
+	}
+	for s := off / Sector; s*Sector < off+n; s++ {
+		if _, ok := f.dropped[s]; ok {
+			return false
+		}
+		i, ok := f.dirty[s]
+		for ok && i >= 0 {
+			if u := &f.undos[i]; s*Sector+int64(u.lo) < off+n && s*Sector+int64(u.hi) > off {
+				return false
+			}
+			i = f.undos[i].prev
+		}
+	}
+	for _, r := range f.resizes { // a truncation on its way would take it back
+		if r.size < off+n {
+			return false
+		}
+	}
+	return true
+}
+
+// loss is how a power loss treats what was not synced.
+type loss uint8
+
+const (
+	lossAll    loss = iota // nothing reached the platter
+	lossNone               // everything did
+	lossPrefix             // operations up to some moment did
+	lossMixed              // each sector has a fate of its own: writes are reordered and torn
+)
+
+// powerLoss rolls sectors back as drawn, and leaves the rest for what the platter then holds.
+func (f *file) powerLoss(rng *det.Rand, how loss) {
+	f.forgetDropped()
+	keep := uint32(0) // operations after it are undone
+	switch how {
+	case lossNone:
+		keep = f.seq
+	case lossPrefix, lossMixed:
+		first := f.seq
+		if len(f.undos) > 0 {
+			first = min(first, f.undos[0].seq)
+		}
+		if len(f.resizes) > 0 {
+			first = min(first, f.resizes[0].seq)
+		}
+		keep = first - 1 + uint32(rng.N(int64(f.seq-first)+2))
+	}
+	size, undoneCut := f.durable, uint32(1<<32-1)
+	for _, r := range f.resizes {
+		if r.seq <= keep {
+			size = r.size
+		} else if r.cut {
+			undoneCut = min(undoneCut, r.seq)
+		}
+	}
+	for _, s := range f.dirtySectors() {
+		upTo := keep
+		if how == lossMixed {
+			upTo = f.seq - uint32(rng.N(int64(f.seq-f.undos[f.dirty[s]].seq)+8)/2)
+			if rng.Chance(1, 2) {
+				upTo = 0
+			}
+		}
+		f.undo(s, min(upTo, undoneCut-1))
+	}
+	if how == lossMixed && rng.Chance(1, 3) {
+		f.garbage(rng)
+	}
+	f.zeroFrom(size)
+	f.size = size
+	f.sync()
+}
+
+// undo takes back the writes to sector s after operation upTo.
+func (f *file) undo(s int64, upTo uint32) {
+	i := f.dirty[s]
+	for i >= 0 && f.undos[i].seq > upTo {
+		f.put(s*Sector, f.undos[i].before[:])
+		i = f.undos[i].prev
+	}
+	if i < 0 {
+		delete(f.dirty, s)
+	} else {
+		f.dirty[s] = i
+	}
+}
+
+// garbage spoils the second half of what one write put into one sector.
+func (f *file) garbage(rng *det.Rand) {
+	kept := f.dirtySectors()
+	if len(kept) == 0 {
+		return
+	}
+	s := kept[rng.N(int64(len(kept)))]
+	u := &f.undos[f.dirty[s]]
+	b := make([]byte, int64(u.hi-u.lo)-int64(u.hi-u.lo)/2)
+	for i := range b {
+		b[i] = byte(rng.Uint64())
+	}
+	f.put(s*Sector+int64(u.hi)-int64(len(b)), b)
+}
+
+func (f *file) zeroFrom(size int64) {
+	for off := size; off < int64(len(f.pages))*pageSize; {
+		end := (off/pageSize + 1) * pageSize
+		if p := f.pages[off/pageSize]; p != nil {
+			clear(p[off%pageSize:])
+		}
+		off = end
+	}
+}
+
+// platter is a copy of the file as a power loss that keeps nothing would leave it.
+func (f *file) platter() *file {
+	c := newFile(f.path)
+	c.size, c.durable, c.entry = f.durable, f.durable, true
+	c.pages = make([]*page, len(f.pages))
+	for i, p := range f.pages {
+		if p != nil {
+			q := *p
+			c.pages[i] = &q
+		}
+	}
+	for s := range f.dirty { // disjoint sectors: any order gives the same file
+		b := f.oldest(s)
+		c.put(s*Sector, b[:])
+	}
+	for s, b := range f.dropped {
+		c.put(s*Sector, b[:])
+	}
+	c.zeroFrom(c.size)
+	return c
+}
+
+func byPath(a, b *file) int { return cmp.Compare(a.path, b.path) }
+
+func (f *file) info() core.FileInfo { return core.FileInfo{Path: f.path, Size: f.size} }

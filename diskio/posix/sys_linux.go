@@ -1,0 +1,60 @@
+package posix
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const iovMax = 1024
+
+// pwritev writes all of vec at off, and says how much arrived when it fails.
+func pwritev(fd int, vec [][]byte, off int64) (total int64, err error) {
+	var store [16]unix.Iovec
+	iov := store[:0]
+	for len(vec) > 0 || len(iov) > 0 {
+		for len(vec) > 0 && len(iov) < iovMax {
+			var v unix.Iovec
+			v.Base = unsafe.SliceData(vec[0])
+			v.SetLen(len(vec[0]))
+			iov, vec = append(iov, v), vec[1:]
+		}
+		at := off + total
+		r, _, e := unix.Syscall6(unix.SYS_PWRITEV, uintptr(fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)),
+			uintptr(at), uintptr(uint64(at)>>32), 0)
+		if e == unix.EINTR {
+			continue
+		}
+		if e != 0 {
+			return total, e
+		}
+		if r == 0 {
+			return total, unix.EIO
+		}
+		total += int64(r)
+		iov = advance(iov, uint64(r))
+	}
+	return total, nil
+}
+
+// advance drops the first n bytes of iov, keeping its memory from the front.
+func advance(iov []unix.Iovec, n uint64) []unix.Iovec {
+	i := 0
+	for ; i < len(iov) && n >= iov[i].Len; i++ {
+		n -= iov[i].Len
+	}
+	if i < len(iov) && n > 0 {
+		iov[i].Base = (*byte)(unsafe.Add(unsafe.Pointer(iov[i].Base), n))
+		iov[i].Len -= n
+	}
+	return iov[:copy(iov, iov[i:])]
+}
+
+func flushFd(fd int, full bool) error {
+	return uninterrupted(func() error {
+		if full {
+			return unix.Fsync(fd)
+		}
+		return unix.Fdatasync(fd)
+	})
+}

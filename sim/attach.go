@@ -1,0 +1,87 @@
+package sim
+
+import (
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/karst-stream/karst/checker"
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/api"
+	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/meta"
+	"github.com/karst-stream/karst/core/shard"
+)
+
+// machine is one shard as the simulator sees it. Everything that ties the simulator to core/shard
+// and core/api is in this file.
+type machine interface {
+	Step(now core.Now, events []core.Event, fx *core.Effects) (wake core.Mono)
+}
+
+// driver is how a world makes and feeds machines. Tests put toys in its place.
+type driver struct {
+	// boot opens a node's disk and makes its shards.
+	boot func(w *World, n *node) ([]machine, error)
+	// route names the shard of a peer frame after the hello.
+	route func(frame []byte, shards int) core.ShardID
+	// intake judges a client's frame before the step that sees it.
+	intake func(frame core.Ref) any
+	// abandon releases a machine's memory, because its process ends.
+	abandon func(m machine)
+}
+
+// karst drives the real core.
+var karst = driver{
+	boot:   bootKarst,
+	route:  shard.Route,
+	intake: func(frame core.Ref) any { return api.Intake(frame) },
+	abandon: func(m machine) {
+		if a, ok := m.(interface{ Abandon() }); ok {
+			a.Abandon()
+		}
+	},
+}
+
+func bootKarst(w *World, n *node) ([]machine, error) {
+	rec, err := shard.Recover(n.disk, n.id)
+	if err != nil {
+		return nil, err
+	}
+	var peers []core.NodeID
+	for i := range w.plan.Nodes {
+		peers = append(peers, core.NodeID(i))
+	}
+	var ms []machine
+	for s := range w.plan.Shards {
+		ms = append(ms, shard.New(shard.Config{
+			Node: n.id, Shard: core.ShardID(s), Shards: w.plan.Shards, Peers: peers,
+			Seed:      uint64(det.Hash(w.plan.Seed).U64(uint64(n.id)).U64(uint64(n.life))),
+			Listeners: []meta.Listener{{Name: w.net.Listener, Host: "node-" + string(rune('0'+n.id)), Port: 9092}},
+			Limits:    shard.Limits{WindowBytes: w.plan.Window, JournalSlot: w.plan.Journal},
+			Observer:  observer{w.judge, w},
+		}, rec))
+	}
+	return ms, nil
+}
+
+// observer passes what replicas do to the judge, and to the crashes that wait for a moment.
+type observer struct {
+	*checker.State
+	w *World
+}
+
+func (o observer) Sent(n core.NodeID, g core.GroupID, m *raftpb.Message) {
+	o.State.Sent(n, g, m)
+	if m.Type == raftpb.MsgVoteResp && !m.Reject {
+		o.w.moment(n, 0)
+	}
+}
+
+func (o observer) Appended(n core.NodeID, g core.GroupID, i core.Index, t core.Term, hash det.Hash) {
+	o.State.Appended(n, g, i, t, hash)
+	o.w.moment(n, 1)
+}
+
+func (o observer) BecameLeader(n core.NodeID, g core.GroupID, id core.RaftID, t core.Term, last core.Index) {
+	o.State.BecameLeader(n, g, id, t, last)
+	o.w.moment(n, 2)
+}

@@ -1,0 +1,77 @@
+package sim
+
+import "github.com/karst-stream/karst/core"
+
+// what is due at a moment
+type what uint8
+
+const (
+	dueStep    what = iota + 1 // a shard takes what is in its inbox
+	dueWake                    // a shard asked to be woken
+	dueDisk                    // arg: the file whose oldest operation is done
+	dueNet                     // arg: the network's token
+	dueMail                    // arg: from<<16 | to: the oldest letter of that pair
+	dueJob                     // arg: the job
+	dueClient                  // arg: the client
+	dueFault                   // arg: index in the plan
+	dueRestart                 // arg: the node: a process that ended itself begins again
+	dueCheck                   // the world looks whether it is time to go on
+)
+
+// moment is one thing that will happen. It holds no pointer, so that the heap costs the collector
+// nothing.
+type moment struct {
+	at   core.Mono
+	seq  uint64 // ties are broken by the order of scheduling, never by the heap
+	arg  uint64
+	life uint32 // of the node: a process that died hears nothing
+	what what
+	node int8
+	s    uint8
+}
+
+func (a *moment) before(b *moment) bool { return a.at < b.at || a.at == b.at && a.seq < b.seq }
+
+// moments is a binary heap.
+type moments []moment
+
+func (q *moments) push(m moment) {
+	*q = append(*q, m)
+	h := *q
+	i := len(h) - 1
+	for i > 0 {
+		p := (i - 1) / 2
+		if !m.before(&h[p]) {
+			break
+		}
+		h[i] = h[p]
+		i = p
+	}
+	h[i] = m
+}
+
+func (q *moments) pop() moment {
+	h := *q
+	top, last := h[0], h[len(h)-1]
+	h = h[:len(h)-1]
+	*q = h
+	i := 0
+	for {
+		c := 2*i + 1
+		if c >= len(h) {
+			break
+		}
+		if c+1 < len(h) && h[c+1].before(&h[c]) {
+			c++
+		}
+		if !h[c].before(&last) {
+			break
+		}
+		h[i] = h[c]
+		i = c
+	}
+	if len(h) > 0 {
+		h[i] = last
+	}
+	return top
+}

@@ -1,0 +1,343 @@
+package sim
+
+import (
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/karst-stream/karst/core"
+	diskfake "github.com/karst-stream/karst/diskio/fake"
+)
+
+// stepEvents is how many events one step takes at most.
+const stepEvents = 128
+
+// node is one simulated machine: its disk stays, its process comes and goes.
+type node struct {
+	id     core.NodeID
+	disk   *diskfake.Disk
+	life   uint32 // of the process
+	alive  bool
+	paused bool
+	gate   bool // its Kafka listeners were opened in this life
+	shards []*looper
+	mail   [][]core.Mail // from*shards + to
+	jobs   []job
+	fatal  string // why the last process ended itself
+	ended  bool   // the process said Stopped
+}
+
+// looper is the loop around one shard.
+type looper struct {
+	m      machine
+	inbox  []core.Event
+	taken  []core.Event
+	due    bool      // a step is scheduled
+	wake   core.Mono // when the shard wants to be called
+	wakeAt core.Mono // the pending wake-up; Never: none
+}
+
+type job struct {
+	op    core.OpID
+	shard core.ShardID
+	body  core.Ref
+	err   core.Errno
+	done  bool
+}
+
+// start begins a process on n's disk.
+func (w *World) start(n *node) {
+	n.life++
+	n.alive, n.paused, n.gate, n.ended, n.fatal = true, false, false, false, ""
+	n.disk.Start()
+	w.line("start", n.id, 0, uint64(n.life), 0, nil)
+	ms, err := w.drv.boot(w, n)
+	if err != nil {
+		w.fail("start of node %d: %v", n.id, err)
+		return
+	}
+	n.mail = make([][]core.Mail, len(ms)*len(ms))
+	n.shards = n.shards[:0]
+	for i, m := range ms {
+		n.shards = append(n.shards, &looper{m: m, wakeAt: core.Never})
+		w.give(n, core.ShardID(i), core.Event{Kind: core.Tick})
+	}
+	w.net.Up(w.now, n.id)
+}
+
+// stop ends a process at once. power: with the machine.
+func (w *World) stop(n *node, power bool) {
+	if !n.alive {
+		return
+	}
+	n.alive = false
+	w.line("stop", n.id, 0, uint64(n.life), b2u(power), nil)
+	for _, l := range n.shards {
+		for i := range l.inbox {
+			l.inbox[i].Body.Release()
+		}
+		if w.drv.abandon != nil {
+			w.drv.abandon(l.m)
+		}
+	}
+	for i := range n.jobs {
+		n.jobs[i].body.Release()
+	}
+	n.jobs = n.jobs[:0]
+	n.shards = n.shards[:0]
+	w.net.Down(w.now, n.id, power)
+	if power {
+		n.disk.PowerLoss()
+	} else {
+		n.disk.Kill()
+	}
+}
+
+// give puts an event into a shard's inbox and makes sure that a step will take it.
+func (w *World) give(n *node, s core.ShardID, ev core.Event) {
+	if !n.alive || int(s) >= len(n.shards) {
+		ev.Body.Release()
+		return
+	}
+	l := n.shards[s]
+	if ev.Kind == core.ConnFrame && w.drv.intake != nil {
+		ev.Check = w.drv.intake(ev.Body)
+	}
+	l.inbox = append(l.inbox, ev)
+	if !l.due && !n.paused {
+		l.due = true
+		w.after(w.now+core.Mono(w.steps.Between(500, 20e3)), dueStep, n, s, 0)
+	}
+}
+
+// resume lets a stopped process run again.
+func (w *World) resume(n *node) {
+	if !n.paused || !n.alive {
+		return
+	}
+	n.paused = false
+	for s, l := range n.shards {
+		if !l.due {
+			l.due = true
+			w.after(w.now+1, dueStep, n, core.ShardID(s), 0)
+		}
+	}
+}
+
+// step runs one step of a shard over the oldest events of its inbox.
+func (w *World) step(n *node, s core.ShardID) {
+	l := n.shards[s]
+	l.due = false
+	if n.paused {
+		return // resume schedules another
+	}
+	k := min(len(l.inbox), stepEvents)
+	l.taken = append(l.taken[:0], l.inbox[:k]...)
+	l.inbox = slices.Delete(l.inbox, 0, k)
+	for i := range l.taken {
+		w.traceEvent(n, s, &l.taken[i])
+		if l.taken[i].Kind == core.PeerUp {
+			w.net.Seen(n.id, l.taken[i].Node)
+		}
+	}
+	w.fx.Reset()
+	l.wake = w.run(n, s, l)
+	w.result.Steps++
+	life := n.life
+	for i := range w.fx.List {
+		if n.life != life || !n.alive {
+			for _, r := range w.fx.Vec(&w.fx.List[i]) {
+				r.Release()
+			}
+			continue
+		}
+		w.effect(n, s, &w.fx.List[i])
+	}
+	clear(l.taken)
+	if !n.alive || n.life != life {
+		return
+	}
+	if len(l.inbox) > 0 && !l.due {
+		l.due = true
+		w.after(w.now+core.Microsecond, dueStep, n, s, 0)
+	}
+	w.arm(n, s, l)
+}
+
+// run calls Step; a panic of the core is a finding, not the end of the simulator.
+func (w *World) run(n *node, s core.ShardID, l *looper) (wake core.Mono) {
+	defer func() {
+		if p := recover(); p != nil {
+			wake = core.Never
+			w.failAt("panic", "node %d shard %d: %v\n%s", n.id, s, p, debug.Stack())
+		}
+	}()
+	w.judge.At(w.now)
+	return l.m.Step(w.clock(n), l.taken, &w.fx)
+}
+
+// clock is what a node believes the time to be.
+func (w *World) clock(n *node) core.Now {
+	return core.Now{Mono: w.now, Wall: wallStart + core.Wall(w.now/core.Millisecond)}
+}
+
+// wallStart is a moment in 2026, for records.
+const wallStart core.Wall = 1_790_000_000_000
+
+// arm makes sure that the shard is called at its wake.
+func (w *World) arm(n *node, s core.ShardID, l *looper) {
+	at := max(l.wake, w.now+1)
+	if at >= core.Never || l.wakeAt <= at {
+		return
+	}
+	l.wakeAt = at
+	w.after(at, dueWake, n, s, uint64(at))
+}
+
+// woken is a wake-up: the shard may have wished for a later one meanwhile.
+func (w *World) woken(n *node, s core.ShardID, at core.Mono) {
+	l := n.shards[s]
+	if l.wakeAt != at {
+		return
+	}
+	l.wakeAt = core.Never
+	if l.wake > w.now {
+		w.arm(n, s, l)
+		return
+	}
+	if len(l.inbox) == 0 {
+		w.give(n, s, core.Event{Kind: core.Tick})
+	}
+}
+
+// effect carries one effect out.
+func (w *World) effect(n *node, s core.ShardID, e *core.Effect) {
+	vec := w.fx.Vec(e)
+	w.traceEffect(n, s, e, vec)
+	if debugEffect != nil {
+		debugEffect(w, n, e, vec)
+	}
+	switch e.Kind {
+	case core.SendPeer:
+		w.net.SendPeer(w.now, n.id, s, e.Node, vec)
+	case core.SendConn:
+		w.copies.answer(e.Conn, vec)
+		w.net.SendConn(w.now, e.Conn, vec)
+	case core.CloseConn:
+		w.net.CloseConn(w.now, e.Conn)
+	case core.CreditConn:
+		w.net.Credit(e.Conn, e.N)
+	case core.AcceptPeer:
+		w.net.AcceptPeer(n.id, e.Link, e.Node)
+	case core.ClosePeer:
+		w.net.ClosePeer(w.now, n.id, e.Link)
+	case core.DropPeer:
+		w.net.DropPeer(w.now, n.id, e.Node)
+	case core.OpenGate:
+		n.gate = true
+		w.net.OpenGate(n.id)
+	case core.Create, core.Write, core.SyncFile, core.Truncate, core.Read, core.Remove:
+		if e.Kind == core.Write {
+			w.copies.write(n, e, vec)
+		}
+		w.after(n.disk.Submit(w.now, e, vec), dueDisk, n, s, uint64(e.File))
+	case core.Run:
+		w.runJob(n, s, e)
+	case core.MailOut:
+		w.post(n, s, e)
+	case core.Stopped:
+		n.ended = true
+		w.stop(n, false)
+	case core.Fatal:
+		w.fatal(n, e.Text)
+	case core.Note:
+		w.heard(n, s, e)
+	default:
+		w.fail("node %d asked for %v, which nobody knows", n.id, e.Kind)
+	}
+}
+
+func (w *World) runJob(n *node, s core.ShardID, e *core.Effect) {
+	var in [][]byte
+	ok := true
+	for _, r := range w.fx.Vec(e) {
+		b, whole := n.disk.Gather(nil, []core.Ref{r})
+		ok = ok && whole
+		in = append(in, b)
+		r.Release()
+	}
+	for _, r := range e.Job.In {
+		b, whole := n.disk.Gather(nil, []core.Ref{r})
+		ok = ok && whole
+		in = append(in, b)
+		r.Release()
+	}
+	j := job{op: e.Op, shard: s, err: core.ErrShort}
+	if ok {
+		var out []byte
+		out, j.err = e.Job.Do(in)
+		j.body = core.RefOf(out)
+	}
+	n.jobs = append(n.jobs, j)
+	w.after(w.now+core.Mono(w.steps.Between(1e5, 5e6)), dueJob, n, s, uint64(e.Op))
+}
+
+func (w *World) jobDone(n *node, op core.OpID) {
+	i := slices.IndexFunc(n.jobs, func(j job) bool { return j.op == op })
+	j := n.jobs[i]
+	n.jobs = slices.Delete(n.jobs, i, i+1)
+	w.give(n, j.shard, core.Event{Kind: core.JobDone, Op: op, Err: j.err, Body: j.body, N: int64(j.body.Len)})
+}
+
+// post sends mail to another shard of the node: FIFO per pair, late by a drawn time.
+func (w *World) post(n *node, from core.ShardID, e *core.Effect) {
+	pair := int(from)*len(n.shards) + int(e.Shard)
+	n.mail[pair] = append(n.mail[pair], e.Mail)
+	d := w.steps.Between(1e3, 60e3)
+	if w.steps.Chance(1, 50) {
+		d *= 50
+	}
+	w.after(w.now+core.Mono(d), dueMail, n, e.Shard, uint64(pair))
+}
+
+func (w *World) mailed(n *node, pair int) {
+	q := n.mail[pair]
+	ev := core.Event{Kind: core.MailIn, Shard: core.ShardID(pair / len(n.shards)), Mail: q[0]}
+	n.mail[pair] = slices.Delete(q, 0, 1)
+	w.give(n, core.ShardID(pair%len(n.shards)), ev)
+}
+
+func b2u(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// fatal is a process that ends itself: whoever watches it starts another.
+func (w *World) fatal(n *node, text string) {
+	n.fatal = text
+	w.result.Fatals++
+	w.note("node %d ended itself: %s", n.id, text)
+	if w.result.Fatals > 50 {
+		w.failAt("fatal", "node %d ends itself again and again: %s", n.id, text)
+	}
+	w.stop(n, false)
+	w.after(w.now+500*core.Millisecond, dueRestart, nil, 0, uint64(n.id))
+}
+
+// heard is a line of a node's log. A partition that goes offline on a healthy disk is a panic that
+// the shard caught, or damage that nobody did.
+func (w *World) heard(n *node, s core.ShardID, e *core.Effect) {
+	if w.opts.Trace != nil {
+		fmt.Fprintf(w.opts.Trace, "%13.6f n%d.%d note %s\n", seconds(w.now), n.id, s, e.Text)
+	}
+	if e.N >= 8 && strings.Contains(e.Text, "partition offline") && !n.disk.Broken() && w.plan.Liars == 0 {
+		w.failAt("offline", "node %d, whose disk is well: %s", n.id, e.Text)
+	}
+}
+
+type node_ = node
+
+var debugEffect func(w *World, n *node, e *core.Effect, vec []core.Ref)

@@ -1,0 +1,227 @@
+// Package workload is the clients of a simulated cluster: Kafka producers, consumers in groups,
+// readers and an auditor, as state machines without sockets, on Karst's own codec. It owns what each
+// client believes (metadata, sequences, positions) and promises a real client's manners: bounded
+// requests in flight, retries of idempotent batches under their old sequence, backoff, timeouts,
+// reconnection. Everything seen is told to a checker.Log. It refuses to know the cluster's insides:
+// all it has are connections.
+package workload
+
+import (
+	"fmt"
+
+	"github.com/karst-stream/karst/checker"
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/wire"
+)
+
+// Env is the world around the clients.
+type Env interface {
+	Now() core.Mono
+	Dial(n core.NodeID) core.ConnID
+	Send(c core.ConnID, frame []byte) // without its length
+	Hang(c core.ConnID)               // closes; Closed is not called
+	Alarm(at core.Mono, client int)   // Wake(client) at or after at
+	Fail(id, what string)
+}
+
+// Config is the shape of the load.
+type Config struct {
+	Seed       uint64
+	Nodes      int
+	Topic      string
+	Partitions int
+	Factor     int
+	Rate       int64 // batches a second, over all producers
+	Producers  int
+	Groups     int // each of Members consumers
+	Members    int
+	Readers    int // consumers without a group that follow every partition
+	MaxRecord  int64
+	Large      int64             // one batch in Large is big; 0: none
+	Configs    map[string]string // of the topic; visited in sorted order
+}
+
+// Counts is what the clients did.
+type Counts struct {
+	Offered, Acked, Retries, Timeouts, Closed      int64
+	OutOfOrder, Resets, Duplicates                 int64
+	Polls, Records, Commits, Joins, Rebalances     int64
+	Errors                                         map[wire.Error]int64 // looked up and sorted when printed
+	Undecodable, Handshakes, Asked, FirstTry, Slow int64
+}
+
+// Fleet is all clients of a run.
+type Fleet struct {
+	Counts Counts
+	Log    *checker.Log
+
+	env     Env
+	cfg     Config
+	rng     *det.Rand
+	conns   map[core.ConnID]*session
+	clients []client
+	alarms  []core.Mono
+	corr    int32
+	setup   *admin
+	produce []*producer
+	groups  []*member
+	final   *reader
+	stopped bool
+}
+
+// client is one actor. poll does what can be done now and says when to look again.
+type client interface {
+	poll(now core.Mono) core.Mono
+	core() *base
+}
+
+// New is a fleet that begins to set its topic up at the first Wake(0).
+func New(cfg Config, env Env, log *checker.Log) *Fleet {
+	f := &Fleet{cfg: cfg, env: env, Log: log, rng: det.New(cfg.Seed, "fleet"), conns: map[core.ConnID]*session{}}
+	f.Counts.Errors = map[wire.Error]int64{}
+	f.setup = &admin{base: f.base()}
+	f.add(f.setup)
+	return f
+}
+
+func (f *Fleet) base() *base {
+	id := len(f.clients)
+	return &base{f: f, id: id, rng: det.New(f.cfg.Seed, fmt.Sprint("client ", id)), sessions: make([]*session, 2*f.cfg.Nodes)}
+}
+
+func (f *Fleet) add(c client) {
+	f.clients = append(f.clients, c)
+	f.alarms = append(f.alarms, core.Never)
+	f.wakeAt(len(f.clients)-1, f.env.Now())
+}
+
+func (f *Fleet) wakeAt(i int, at core.Mono) {
+	if at < f.alarms[i] {
+		f.alarms[i] = at
+		f.env.Alarm(at, i)
+	}
+}
+
+// Wake is the alarm of a client.
+func (f *Fleet) Wake(i int) {
+	if f.alarms[i] > f.env.Now() {
+		return
+	}
+	f.alarms[i] = core.Never
+	f.poll(i)
+}
+
+func (f *Fleet) poll(i int) {
+	now := f.env.Now()
+	c := f.clients[i]
+	next := min(c.poll(now), c.core().nextDeadline())
+	if next < core.Never {
+		f.wakeAt(i, max(next, now+100*core.Microsecond))
+	}
+}
+
+// Ready says that the topic exists and every partition has a leader.
+func (f *Fleet) Ready() bool { return f.setup.done }
+
+// Start begins the load.
+func (f *Fleet) Start() {
+	for i := range f.cfg.Producers {
+		p := newProducer(f.base(), uint16(i), f.cfg.Rate, f.cfg.Producers)
+		f.produce = append(f.produce, p)
+		f.add(p)
+	}
+	for g := range f.cfg.Groups {
+		for range f.cfg.Members {
+			m := newMember(f.base(), fmt.Sprint("group-", g))
+			f.groups = append(f.groups, m)
+			f.add(m)
+		}
+	}
+	for range f.cfg.Readers {
+		f.add(newReader(f.base(), false))
+	}
+	f.add(&auditor{base: f.base()})
+}
+
+// Stop ends the offering of new batches; what is unacknowledged is retried on.
+func (f *Fleet) Stop() { f.stopped = true }
+
+// Drained says that every batch has its answer.
+func (f *Fleet) Drained() bool {
+	for _, p := range f.produce {
+		if p.waiting() > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// ReadBack begins to read every partition from its first offset to its end.
+func (f *Fleet) ReadBack() {
+	f.final = newReader(f.base(), true)
+	f.add(f.final)
+}
+
+// ReadAll says that ReadBack is through.
+func (f *Fleet) ReadAll() bool { return f.final != nil && f.final.finished() }
+
+// Settled says that the cluster shows every partition with a leader and all its replicas in sync,
+// as the auditor saw it last, since the given instant.
+func (f *Fleet) Settled(since core.Mono) bool {
+	for _, c := range f.clients {
+		if a, ok := c.(*auditor); ok {
+			return a.wholeAt >= since
+		}
+	}
+	return false
+}
+
+// Stuck describes who still waits, for a report.
+func (f *Fleet) Stuck() string {
+	s := ""
+	for _, p := range f.produce {
+		if n := p.waiting(); n > 0 {
+			s += fmt.Sprintf("producer %d waits for %d batches (%s); ", p.number, n, p.why())
+		}
+	}
+	if f.final != nil && !f.final.finished() {
+		s += f.final.why()
+	}
+	return s
+}
+
+// Opened is a connection's.
+func (f *Fleet) Opened(c core.ConnID) {
+	if s := f.conns[c]; s != nil {
+		s.opened()
+		f.poll(s.b.id)
+	}
+}
+
+// Bytes is what arrived on a connection.
+func (f *Fleet) Bytes(c core.ConnID, b []byte) {
+	if s := f.conns[c]; s != nil {
+		s.bytes(b)
+		f.poll(s.b.id)
+	}
+}
+
+// Closed is the end of a connection.
+func (f *Fleet) Closed(c core.ConnID) {
+	if s := f.conns[c]; s != nil {
+		f.Counts.Closed++
+		s.gone(false)
+		f.poll(s.b.id)
+	}
+}
+
+// Answers visits the batches that a response frame (with its length) on a connection acknowledges,
+// before the client has seen it: the moment at which they must be durable.
+func (f *Fleet) Answers(c core.ConnID, frame []byte, visit func(v Value)) {
+	s := f.conns[c]
+	if s == nil {
+		return
+	}
+	s.answers(frame, visit)
+}

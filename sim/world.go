@@ -1,0 +1,284 @@
+// Package sim drives a whole cluster, its disks, its network and its clients under virtual time, in
+// one goroutine, from one seed. It owns time and chance: everything that could differ between two
+// runs is drawn from a stream of the seed, so that equal seeds give equal traces. It promises that
+// core sees exactly what the contracts of diskio and netsim allow, at their worst, and that whatever
+// the judges of package checker forbid is reported with the command that replays it. It refuses to
+// know what the core means: it carries effects out and events in.
+package sim
+
+import (
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/karst-stream/karst/checker"
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+	diskfake "github.com/karst-stream/karst/diskio/fake"
+	netfake "github.com/karst-stream/karst/netsim/fake"
+	"github.com/karst-stream/karst/sim/workload"
+)
+
+// Options are how a run is watched; none of them changes it.
+type Options struct {
+	For    core.Mono // of load and faults; default a minute
+	Trace  io.Writer // one line for each event and effect; nil: none
+	Mutant string    // planted, in builds that have mutants
+	Liars  int       // this many disks lie about fsync
+}
+
+// World is one run.
+type World struct {
+	opts   Options
+	plan   Plan
+	drv    driver
+	now    core.Mono
+	seq    uint64
+	q      moments
+	nodes  []*node
+	net    *netfake.Net
+	fleet  *workload.Fleet
+	log    *checker.Log
+	judge  *checker.State
+	copies copies
+	fx     core.Effects
+	hash   det.Hash
+	result Result
+	failed bool
+
+	stage   stage
+	began   core.Mono // of the load
+	limit   core.Mono // of the stage
+	steps   *det.Rand
+	faults  *det.Rand
+	netRand *det.Rand
+	todo    []Fault // the plan's, and what became of aimed ones
+	aimed   []Fault // wait for their moment
+}
+
+// stage of a run
+type stage uint8
+
+const (
+	forming   stage = iota // until the topic has leaders
+	loading                // plan.For long, with faults
+	draining               // healed; until every batch is acknowledged and all replicas are in sync
+	rebooting              // after a last loss of power, until all replicas are in sync again
+	reading                // until every partition was read to its end
+	ended
+)
+
+var stageNames = [...]string{"forming", "loading", "draining", "rebooting", "reading", "ended"}
+
+// how long a stage may last before the cluster counts as stuck
+var patience = [ended + 1]core.Mono{forming: 30 * core.Second, draining: 60 * core.Second, rebooting: 60 * core.Second, reading: 60 * core.Second}
+
+func newWorld(plan Plan, opts Options, drv driver) *World {
+	w := &World{opts: opts, plan: plan, drv: drv}
+	w.steps = det.New(plan.Seed, "steps")
+	w.faults = det.New(plan.Seed, "faults")
+	w.netRand = det.New(plan.Seed, "net")
+	w.net = netfake.New(plan.Nodes, w.netRand, w)
+	w.net.Shards = plan.Shards
+	w.net.Address = func(n core.NodeID) string { return fmt.Sprintf("node-%d:9092", n) }
+	w.net.Route = func(frame []byte) core.ShardID { return w.drv.route(frame, plan.Shards) }
+	w.weather()
+	w.log = checker.NewLog(plan.Partitions, w.violation)
+	w.judge = checker.NewState(plan.Nodes, w.violation)
+	if plan.Liars > 0 {
+		w.judge.Deafen()
+	}
+	w.copies.init(w)
+	for i := range plan.Nodes {
+		n := &node{id: core.NodeID(i), disk: diskfake.New(det.New(plan.Seed, fmt.Sprint("disk ", i)))}
+		n.disk.Lies = i < plan.Liars
+		w.nodes = append(w.nodes, n)
+	}
+	w.fleet = workload.New(workload.Config{Seed: plan.Seed, Nodes: plan.Nodes, Topic: "t", Partitions: plan.Partitions,
+		Factor: plan.Factor, Rate: plan.Rate, Producers: plan.Producers, Groups: plan.Groups, Members: plan.Members,
+		Readers: plan.Readers, MaxRecord: plan.MaxRecord, Large: plan.Large, Configs: map[string]string{"segment.bytes": "1048576"}}, w, w.log)
+	return w
+}
+
+// weather sets what the network does all the time.
+func (w *World) weather() {
+	r := w.plan.Rates
+	w.net.Weather = netfake.Weather{Min: 40 * core.Microsecond, Max: 500 * core.Microsecond, SpikeMax: w.plan.SpikeMax}
+	if w.stage == loading {
+		w.net.Weather.Reset, w.net.Weather.Drop, w.net.Weather.Double = r.Reset, r.Drop, r.Double
+		w.net.Weather.Spike, w.net.Weather.Rot = r.Spike, r.Rot
+	}
+}
+
+// after schedules something.
+func (w *World) after(at core.Mono, k what, n *node, s core.ShardID, arg uint64) {
+	w.seq++
+	m := moment{at: at, seq: w.seq, what: k, arg: arg, s: uint8(s), node: -1}
+	if n != nil {
+		m.node, m.life = int8(n.id), n.life
+	}
+	w.q.push(m)
+}
+
+// play runs the world to its end.
+func (w *World) play() {
+	for _, n := range w.nodes {
+		w.start(n)
+	}
+	w.limit = patience[forming]
+	w.after(core.Millisecond, dueCheck, nil, 0, 0)
+	for len(w.q) > 0 && w.stage != ended && !w.failed {
+		m := w.q.pop()
+		w.now = m.at
+		if m.node >= 0 {
+			n := w.nodes[m.node]
+			if n.life == m.life && n.alive {
+				w.happen(n, &m)
+			}
+			continue
+		}
+		switch m.what {
+		case dueNet:
+			w.net.Fire(w.now, m.arg)
+		case dueClient:
+			w.fleet.Wake(int(m.arg))
+		case dueFault:
+			w.fault(int(m.arg))
+		case dueRestart:
+			if n := w.nodes[m.arg]; !n.alive {
+				w.start(n)
+			}
+		case dueCheck:
+			w.look()
+			w.after(w.now+20*core.Millisecond, dueCheck, nil, 0, 0)
+		}
+	}
+	w.finish()
+}
+
+func (w *World) happen(n *node, m *moment) {
+	s := core.ShardID(m.s)
+	switch m.what {
+	case dueStep:
+		w.step(n, s)
+	case dueWake:
+		w.woken(n, s, core.Mono(m.arg))
+	case dueDisk:
+		ev, answer := n.disk.Complete(core.FileID(m.arg))
+		if answer {
+			w.give(n, ev.Op.Shard(), ev)
+		}
+	case dueMail:
+		w.mailed(n, int(m.arg))
+	case dueJob:
+		w.jobDone(n, core.OpID(m.arg))
+	}
+}
+
+// look moves the run from stage to stage.
+func (w *World) look() {
+	switch w.stage {
+	case forming:
+		if w.fleet.Ready() {
+			w.enter(loading)
+			w.began = w.now
+			w.limit = core.Never
+			w.todo = slices.Clone(w.plan.Faults)
+			for i, f := range w.todo {
+				w.after(w.now+f.At, dueFault, nil, 0, uint64(i))
+			}
+			w.fleet.Start()
+		}
+	case loading:
+		if w.now >= w.began+w.plan.For {
+			w.enter(draining)
+			w.fleet.Stop()
+			w.calm()
+		}
+	case draining:
+		if w.fleet.Drained() && w.fleet.Settled(w.began+w.plan.For) {
+			if w.plan.EndPower && w.plan.Liars == 0 {
+				w.enter(rebooting)
+				w.powerAll()
+				w.startAll()
+			} else {
+				w.enter(reading)
+				w.fleet.ReadBack()
+			}
+		}
+	case rebooting:
+		if w.fleet.Settled(w.limit - patience[rebooting] + core.Second) {
+			w.enter(reading)
+			w.fleet.ReadBack()
+		}
+	case reading:
+		if w.fleet.ReadAll() {
+			w.enter(ended)
+		}
+	}
+	if w.stage != ended && w.now > w.limit {
+		w.failAt("stuck", "%s takes longer than %.0f s: %s%s", stageNames[w.stage], seconds(patience[w.stage]), w.fleet.Stuck(), w.state())
+	}
+}
+
+func (w *World) enter(s stage) {
+	w.stage = s
+	w.limit = w.now + patience[s]
+	w.weather()
+	w.line("stage "+stageNames[s], 0, 0, uint64(s), 0, nil)
+}
+
+// state describes the nodes, for a report.
+func (w *World) state() string {
+	s := ""
+	for _, n := range w.nodes {
+		s += fmt.Sprintf("; node %d: alive %v paused %v gate %v life %d %s", n.id, n.alive, n.paused, n.gate, n.life, n.fatal)
+	}
+	return s
+}
+
+func (w *World) finish() {
+	if !w.failed {
+		w.log.Finish()
+		w.judge.Finish()
+		w.compareDisks()
+	}
+	w.result.Hash = uint64(w.unseed())
+	w.result.Virtual = w.now
+	w.result.Acked, w.result.Offered = w.fleet.Counts.Acked, w.fleet.Counts.Offered
+	w.result.Clients = w.fleet.Counts
+	w.result.Leaders = w.judge.Elections
+	w.result.Proved = w.copies.proved
+	w.result.Net = w.net.Faults
+	for _, n := range w.nodes {
+		f := &w.result.Disk
+		f.SyncErrors += n.disk.Faults.SyncErrors
+		f.LostSectors += n.disk.Faults.LostSectors
+		f.TornFiles += n.disk.Faults.TornFiles
+		f.LostEntries += n.disk.Faults.LostEntries
+		f.Lies += n.disk.Faults.Lies
+		if n.alive {
+			w.stop(n, false)
+		}
+	}
+	w.net.Shut()
+}
+
+// violation is the first thing that must not happen.
+func (w *World) violation(v checker.Violation) { w.failAt(v.ID, "%s", v.What) }
+
+func (w *World) fail(format string, args ...any) { w.failAt("sim", format, args...) }
+
+func (w *World) failAt(id, format string, args ...any) {
+	if w.failed {
+		return
+	}
+	w.failed = true
+	w.result.Violation = &Violation{ID: id, What: fmt.Sprintf(format, args...), At: w.now}
+}
+
+func (w *World) note(format string, args ...any) {
+	if w.opts.Trace != nil {
+		fmt.Fprintf(w.opts.Trace, "%13.6f %s\n", seconds(w.now), fmt.Sprintf(format, args...))
+	}
+}
