@@ -28,15 +28,19 @@ func deleteTopics(r *request, body wire.Message) {
 	}
 	resp := &wire.DeleteTopicsResponse{Responses: make([]wire.DeleteTopicsResponseTopic, len(asks))}
 	seen := map[partKey]bool{} //det:ok looked up, never ranged
-	inTurn(len(asks), func(i int, one func()) {
+	cmds, whys := make([]*meta.DeleteTopic, len(asks)), make([]string, len(asks))
+	for i := range asks {
 		out := &resp.Responses[i]
 		out.Name, out.TopicId = asks[i].Name, asks[i].TopicId
-		cmd, why := r.deletion(out)
+		cmds[i], whys[i] = r.deletion(out)
 		key := partKey{name: text(out.Name), id: out.TopicId}
-		if why == "" && seen[key] {
-			why = "Duplicate topic name."
+		if whys[i] == "" && seen[key] {
+			whys[i] = "Duplicate topic name."
 		}
 		seen[key] = true
+	}
+	inTurn(len(asks), func(i int, one func()) {
+		out, why := &resp.Responses[i], whys[i]
 		switch {
 		case r.h().Setting("delete.topic.enable") != "true":
 			out.ErrorCode = wire.TopicDeletionDisabled
@@ -49,7 +53,7 @@ func deleteTopics(r *request, body wire.Message) {
 			out.ErrorCode, out.ErrorMessage = wire.InvalidRequest, &why
 			one()
 		default:
-			r.admin(cmd, q.TimeoutMs, func(res meta.Result, e AdminErr) {
+			r.admin(cmds[i], q.TimeoutMs, func(res meta.Result, e AdminErr) {
 				out.ErrorCode, out.ErrorMessage = adminError(res, e)
 				one()
 			})

@@ -45,8 +45,8 @@ func describeConfigs(r *request, body wire.Message) {
 			continue
 		}
 		for j := range values {
-			if len(res.ConfigurationKeys) == 0 || asked(res.ConfigurationKeys, values[j].Key) {
-				out.Configs = append(out.Configs, describedConfig(q, &values[j]))
+			if name := asked(res.ConfigurationKeys, values[j].Key); name != "" {
+				out.Configs = append(out.Configs, describedConfig(q, name, &values[j]))
 			}
 		}
 	}
@@ -90,8 +90,8 @@ func (r *request) brokerConfigs(res *wire.DescribeConfigsRequestResource) ([]con
 	return out, wire.None, ""
 }
 
-func describedConfig(q *wire.DescribeConfigsRequest, v *config.Effective) wire.DescribeConfigsResponseConfig {
-	out := wire.DescribeConfigsResponseConfig{Name: v.Key.Name, Value: shown(v.Value, v.Null), ReadOnly: v.Key.ReadOnly,
+func describedConfig(q *wire.DescribeConfigsRequest, name string, v *config.Effective) wire.DescribeConfigsResponseConfig {
+	out := wire.DescribeConfigsResponseConfig{Name: name, Value: shown(v.Value, v.Null), ReadOnly: v.Key.ReadOnly,
 		ConfigSource: int8(v.Source), IsSensitive: v.Key.Sensitive, ConfigType: int8(v.Key.Type)}
 	if q.IncludeSynonyms {
 		for _, s := range v.Synonyms {
@@ -106,9 +106,17 @@ func describedConfig(q *wire.DescribeConfigsRequest, v *config.Effective) wire.D
 	return out
 }
 
-// asked says whether a list of keys names k, by its name or, for brokers, by another name of the same.
-func asked(keys []string, k *config.Key) bool {
-	return slices.ContainsFunc(keys, func(name string) bool {
+// asked is the name by which a list of keys asks for k: its own or, for brokers, another of the same; ""
+// when it does not. An empty list asks for all.
+func asked(keys []string, k *config.Key) string {
+	if len(keys) == 0 {
+		return k.Name
+	}
+	i := slices.IndexFunc(keys, func(name string) bool {
 		return name == k.Name || k.Scope != config.Topic && slices.Contains(k.Kafka, name)
 	})
+	if i < 0 {
+		return ""
+	}
+	return keys[i]
 }

@@ -103,13 +103,6 @@ func (w *world) run(d *datadriven.TestData) {
 		for _, a := range d.CmdArgs {
 			w.static = config.Sort(append(w.static, config.KV{Key: a.Key, Value: a.Vals[0]}))
 		}
-	case "open":
-		w.names = append(w.names, first)
-		w.conns[first] = w.desk.Open(core.ConnID(len(w.names)), arg("listener", "PLAINTEXT")+"\x00"+
-			arg("local", "10.0.0.1:9092")+"\x00"+arg("remote", "10.0.0.9:5555"))
-	case "close":
-		w.conns[first].Closed()
-		delete(w.conns, first)
 	case "batch":
 		w.batches[first] = w.batch(number, has)
 	case "append":
@@ -128,6 +121,21 @@ func (w *world) run(d *datadriven.TestData) {
 		w.now.Mono += core.Mono(number("ms", 0)) * core.Millisecond
 		w.now.Wall += core.Wall(number("ms", 0))
 		w.timers.Run(int64(w.now.Mono))
+	default:
+		w.runConn(d, first, arg, number)
+	}
+}
+
+// runConn plays the commands that act on a connection.
+func (w *world) runConn(d *datadriven.TestData, first string, arg func(string, string) string, number func(string, int64) int64) {
+	switch d.Cmd {
+	case "open":
+		w.names = append(w.names, first)
+		w.conns[first] = w.desk.Open(core.ConnID(len(w.names)), arg("listener", "PLAINTEXT")+"\x00"+
+			arg("local", "10.0.0.1:9092")+"\x00"+arg("remote", "10.0.0.9:5555"))
+	case "close":
+		w.conns[first].Closed()
+		delete(w.conns, first)
 	case "raw":
 		w.raw(first, d.Input)
 	case "ask":
@@ -139,7 +147,7 @@ func (w *world) run(d *datadriven.TestData) {
 
 // topic makes a topic with settings from the lines of input; node 1 leads all of it.
 func (w *world) topic(name string, partitions int32, input string) {
-	c := &meta.CreateTopic{Name: name, Partitions: partitions, Replication: 3, ID: drawID(w)}
+	c := &meta.CreateTopic{Name: name, Partitions: partitions, Replication: 3, ID: drawID(w), Live: live(w)}
 	for _, line := range strings.Fields(input) {
 		k, v, _ := strings.Cut(line, "=")
 		c.Configs = append(c.Configs, config.KV{Key: k, Value: v})

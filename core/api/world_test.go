@@ -48,7 +48,7 @@ type world struct {
 	batches map[string][]byte
 	file    []byte // of core.FileID 7: what is cold
 	pids    int64
-	sent    map[string]int // bytes
+	session int32 // the last that an answer named
 }
 
 // log is a fake partition.
@@ -71,7 +71,7 @@ func newWorld(t *testing.T) *world {
 		desk: NewDesk(3, 4), conns: map[string]*Conn{}, asked: map[string]wire.RequestHeader{}, set: map[string]string{},
 		logs: map[core.GroupID]*log{}, leads: map[core.GroupID]Leadership{}, onLead: map[core.GroupID][]func(){},
 		suspect: map[core.NodeID]bool{}, hold: map[string]bool{}, held: map[string][]func(string){},
-		batches: map[string][]byte{}, sent: map[string]int{}}
+		batches: map[string][]byte{}}
 	for id := core.NodeID(1); id <= 3; id++ {
 		w.apply(&meta.RegisterBroker{Broker: meta.Broker{ID: id, Incarnation: 1, Rack: "r" + strconv.Itoa(int(id)),
 			Listeners: []meta.Listener{{Name: "PLAINTEXT", Port: 9090 + uint16(id)}, {Name: "OUT", Host: "example.org", Port: 9190 + uint16(id)}}}})
@@ -367,7 +367,12 @@ func (w *world) Send(c core.ConnID, vec []core.Ref) {
 	if err := r.Finish(); err != nil {
 		w.t.Fatalf("answer of %v v%d cannot be read: %v", h.ApiKey, v, err)
 	}
-	w.sent[name] += len(b)
+	if f, ok := resp.(*wire.FetchResponse); ok && f.SessionId != 0 {
+		if f.SessionId&1023 != 3 {
+			w.t.Fatalf("session %d does not name its shard", f.SessionId)
+		}
+		w.session, f.SessionId = f.SessionId, 1 // ids are drawn: a transcript need not know them
+	}
 	w.printf("%s <- %d %v %s", name, corr, h.ApiKey, w.show(reflect.ValueOf(resp)))
 }
 
@@ -398,8 +403,10 @@ var (
 	topicPattern = regexp.MustCompile(`"#([^"]*)"`)
 )
 
-// parse reads JSON into a message; "#t" is the id of topic t, "@b+c" the batches b and c.
+// parse reads JSON into a message; "#t" is the id of topic t, "@b+c" the batches b and c, "$s" the last
+// fetch session.
 func (w *world) parse(text string, into any) {
+	text = strings.ReplaceAll(text, `"$s"`, fmt.Sprint(w.session))
 	text = topicPattern.ReplaceAllStringFunc(text, func(m string) string {
 		id := [16]byte{0xee}
 		if t := w.View().Topic(m[2 : len(m)-1]); t != nil {

@@ -302,7 +302,11 @@ func (s *Shard) leaderChanged(g core.GroupID) {
 			f()
 		}
 	}
-	if s.home != nil {
-		s.home.progress()
+	if s.home == nil {
+		return
 	}
+	if g == core.MetaGroup && len(s.home.admin.queue) > 0 {
+		s.home.deliver(s.home.admin.queue) // a new leader, or one that has become ready
+	}
+	s.home.progress()
 }

@@ -26,10 +26,6 @@ const peersWait = 3 * core.Second
 // progress looks whether something can go on: called after every change that could matter.
 func (h *home) progress() {
 	s, g := h.s, &h.gate
-	if l := s.leaders[core.MetaGroup]; len(h.admin.queue) > 0 && l.Leader != core.NoNode && l.Term != h.admin.pushed {
-		h.admin.pushed = l.Term
-		h.deliver(h.admin.queue)
-	}
 	if !h.admin.published || s.stop.asked {
 		return
 	}
