@@ -136,8 +136,8 @@ func (p *producing) judgeBatch(part Part, b record.Batch) refusal {
 		return refusal{wire.UnsupportedVersion, "Transactions are not supported yet."}
 	case int64(len(b)) > int64(rules.MaxMessageBytes):
 		return refusal{wire.MessageTooLarge, "The record batch size in the append to " + part.Topic.Name + "-" +
-			strconv.Itoa(int(part.Index)) + " is " + strconv.Itoa(len(b)) + " bytes which exceeds the maximum configured value of " +
-			strconv.Itoa(int(rules.MaxMessageBytes)) + "."}
+			strconv.Itoa(int(part.Index)) + " is " + strconv.Itoa(len(b)) +
+			" bytes which exceeds the maximum configured value of " + strconv.Itoa(int(rules.MaxMessageBytes)) + "."}
 	case !rules.LogAppendTime && badTime(b, now, rules):
 		return refusal{wire.InvalidTimestamp, "One or more records have been rejected due to invalid timestamp"}
 	case rules.keyed && b.Codec() == record.None && keyless(b):

@@ -37,8 +37,8 @@ func fetch(r *request, body wire.Message) {
 		r.answer(&wire.FetchResponse{ErrorCode: err, Responses: []wire.FetchResponseTopic{}})
 		return
 	}
-	limit := intSetting(r.h(), "fetch.max.bytes")
-	p.most = max(0, min(int64(q.MaxBytes), limit))
+	r.conn.desk.refresh(r.h())
+	p.most = max(0, min(int64(q.MaxBytes), r.conn.desk.fetchMax))
 	p.least = min(int64(q.MinBytes), p.most)
 	if q.MaxWaitMs > 0 && p.least > 0 {
 		p.patient = true
@@ -285,8 +285,8 @@ func (p *poll) settle(resp *wire.FetchResponse) {
 		for i := range p.parts {
 			parts[i] = p.parts[i].cached
 		}
-		slots := intSetting(p.r.h(), "max.incremental.fetch.session.cache.slots")
-		if x := desk.sessions.open(p.r.h(), p.byID, parts, slots); x != nil {
+		desk.refresh(p.r.h())
+		if x := desk.sessions.open(p.r.h(), p.byID, parts, desk.slots); x != nil {
 			resp.SessionId = x.id
 		}
 	}
@@ -343,7 +343,8 @@ func (p *poll) hint(resp *wire.FetchResponse, f *fetching, out *wire.FetchRespon
 			return
 		}
 	}
-	resp.NodeEndpoints = append(resp.NodeEndpoints, wire.FetchResponseEndpoint{NodeId: id, Host: host, Port: port, Rack: rack})
+	resp.NodeEndpoints = append(resp.NodeEndpoints, wire.FetchResponseEndpoint{NodeId: id, Host: host,
+		Port: port, Rack: rack})
 }
 
 // release gives the regions back: the answer holds references of its own.

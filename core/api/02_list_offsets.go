@@ -55,7 +55,8 @@ func listOffsets(r *request, body wire.Message) {
 	one()
 }
 
-func (r *request) refuseList(q *wire.ListOffsetsRequest, ask *wire.ListOffsetsRequestPartition, twice bool) wire.Error {
+func (r *request) refuseList(q *wire.ListOffsetsRequest, ask *wire.ListOffsetsRequestPartition,
+	twice bool) wire.Error {
 	switch {
 	case twice || q.ReplicaId >= 0:
 		return wire.InvalidRequest
@@ -83,7 +84,8 @@ func specialSince(timestamp int64) int16 {
 	return 1<<15 - 1
 }
 
-func (r *request) listOffset(name string, ask *wire.ListOffsetsRequestPartition, out *wire.ListOffsetsResponsePartition, one func()) {
+func (r *request) listOffset(name string, ask *wire.ListOffsetsRequestPartition,
+	out *wire.ListOffsetsResponsePartition, one func()) {
 	t := r.h().View().Topic(name)
 	if t == nil || ask.PartitionIndex < 0 || int(ask.PartitionIndex) >= len(t.Partitions) {
 		out.ErrorCode = wire.UnknownTopicOrPartition

@@ -53,7 +53,8 @@ const createGrace = 5 * core.Second
 func (m *describing) malformed() bool {
 	for i := range m.q.Topics {
 		t := &m.q.Topics[i]
-		if byID := t.TopicId != (wire.UUID{}); t.Name == nil && !byID || m.r.version() < 12 && (byID || t.Name == nil) {
+		byID := t.TopicId != (wire.UUID{})
+		if t.Name == nil && !byID || m.r.version() < 12 && (byID || t.Name == nil) {
 			return true
 		}
 	}
@@ -222,8 +223,9 @@ func (m *describing) topic(t *meta.Topic) wire.MetadataResponseTopic {
 		if err == wire.ListenerNotFound && m.r.version() < 6 {
 			err = wire.LeaderNotAvailable
 		}
-		out.Partitions[i] = wire.MetadataResponsePartition{ErrorCode: err, PartitionIndex: int32(i), LeaderId: s.leader,
-			LeaderEpoch: s.epoch, ReplicaNodes: s.replicas, IsrNodes: s.isr, OfflineReplicas: s.offline}
+		out.Partitions[i] = wire.MetadataResponsePartition{ErrorCode: err, PartitionIndex: int32(i),
+			LeaderId: s.leader, LeaderEpoch: s.epoch, ReplicaNodes: s.replicas, IsrNodes: s.isr,
+			OfflineReplicas: s.offline}
 	}
 	if m.q.IncludeTopicAuthorizedOperations {
 		out.TopicAuthorizedOperations = topicOperations
@@ -253,7 +255,8 @@ type partState struct {
 func (c *Conn) stateOf(p Part) partState {
 	h := c.h
 	l := h.Leadership(p.Group())
-	s := partState{leader: -1, epoch: -1, replicas: nodeIDs(p.Topic.Partitions[p.Index].Replicas), isr: nodeIDs(l.ISR), offline: []int32{}}
+	s := partState{leader: -1, epoch: -1, replicas: nodeIDs(p.Topic.Partitions[p.Index].Replicas),
+		isr: nodeIDs(l.ISR), offline: []int32{}}
 	if l.Term > 0 {
 		s.epoch = int32(l.Term.Epoch())
 	}

@@ -63,14 +63,16 @@ func refuseFetch(topics []coord.FetchTopic, err int16) []coord.FetchedTopic {
 	for _, t := range topics {
 		ft := coord.FetchedTopic{Topic: t.Topic}
 		for _, p := range t.Partitions {
-			ft.Partitions = append(ft.Partitions, coord.FetchedPartition{Partition: p, Offset: -1, LeaderEpoch: -1, Err: err})
+			ft.Partitions = append(ft.Partitions, coord.FetchedPartition{Partition: p, Offset: -1,
+				LeaderEpoch: -1, Err: err})
 		}
 		out = append(out, ft)
 	}
 	return out
 }
 
-func fetchGroup(r *request, g *wire.OffsetFetchRequestGroup, stable bool, out *wire.OffsetFetchResponseGroup, one func()) {
+func fetchGroup(r *request, g *wire.OffsetFetchRequestGroup, stable bool,
+	out *wire.OffsetFetchResponseGroup, one func()) {
 	byID := r.version() >= 10
 	out.GroupId = g.GroupId
 	req := &coord.OffsetFetchRequest{Group: g.GroupId, RequireStable: stable}
@@ -85,7 +87,8 @@ func fetchGroup(r *request, g *wire.OffsetFetchRequestGroup, stable bool, out *w
 			unknown = append(unknown, unknownOffsets(t))
 			continue
 		}
-		req.Topics = append(req.Topics, coord.FetchTopic{Topic: name, TopicID: t.TopicId, Partitions: t.PartitionIndexes})
+		req.Topics = append(req.Topics, coord.FetchTopic{Topic: name, TopicID: t.TopicId,
+			Partitions: t.PartitionIndexes})
 	}
 	ask(r, g.GroupId, req, func(a *coord.OffsetFetchResponse) {
 		if out.ErrorCode = wire.Error(a.Err); a.Err == 0 {

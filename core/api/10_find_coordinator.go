@@ -29,7 +29,10 @@ func findCoordinator(r *request, body wire.Message) {
 		f.lead(leaderGrace)
 		return
 	}
-	r.admin(offsetsTopic(r.h()), int32(createGrace/core.Millisecond), func(meta.Result, AdminErr) { f.lead(createGrace) })
+	r.admin(offsetsTopic(r.h()), int32(createGrace/core.Millisecond), func(meta.Result,
+		AdminErr) {
+		f.lead(createGrace)
+	})
 }
 
 // Key types of FindCoordinator.
@@ -64,13 +67,15 @@ func (f *finding) answer() {
 	}
 	if f.r.version() < 4 {
 		c := resp.Coordinators[0]
-		resp.ErrorCode, resp.ErrorMessage, resp.NodeId, resp.Host, resp.Port = c.ErrorCode, c.ErrorMessage, c.NodeId, c.Host, c.Port
+		resp.ErrorCode, resp.ErrorMessage = c.ErrorCode, c.ErrorMessage
+		resp.NodeId, resp.Host, resp.Port = c.NodeId, c.Host, c.Port
 	}
 	f.r.answer(resp)
 }
 
 func (f *finding) find(key string) wire.FindCoordinatorResponseCoordinator {
-	out := wire.FindCoordinatorResponseCoordinator{Key: key, NodeId: -1, Port: -1, ErrorCode: wire.CoordinatorNotAvailable}
+	out := wire.FindCoordinatorResponseCoordinator{Key: key, NodeId: -1, Port: -1,
+		ErrorCode: wire.CoordinatorNotAvailable}
 	h := f.r.h()
 	switch p, ok := h.CoordinatorOf(key); {
 	case f.kind != groupKey && f.kind != transactionKey:

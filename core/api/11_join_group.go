@@ -18,15 +18,16 @@ import (
 // Left out: nothing of the classic protocol.
 func joinGroup(r *request, body wire.Message) {
 	q := body.(*wire.JoinGroupRequest)
-	req := &coord.JoinRequest{Group: q.GroupId, Member: q.MemberId, Instance: q.GroupInstanceId, ClientID: r.clientID(),
-		ClientHost: r.conn.remote, SessionMillis: q.SessionTimeoutMs, RebalanceMillis: q.RebalanceTimeoutMs,
-		ProtocolType: q.ProtocolType, RequireKnownMember: r.version() >= 4, MaySkipAssignment: r.version() >= 9}
+	req := &coord.JoinRequest{Group: q.GroupId, Member: q.MemberId, Instance: q.GroupInstanceId,
+		ClientID: r.clientID(), ClientHost: r.conn.remote, SessionMillis: q.SessionTimeoutMs,
+		RebalanceMillis: q.RebalanceTimeoutMs, ProtocolType: q.ProtocolType, RequireKnownMember: r.version() >= 4,
+		MaySkipAssignment: r.version() >= 9}
 	for _, p := range q.Protocols {
 		req.Protocols = append(req.Protocols, coord.Protocol{Name: p.Name, Metadata: p.Metadata})
 	}
 	ask(r, q.GroupId, req, func(a *coord.JoinResponse) {
-		resp := &wire.JoinGroupResponse{ErrorCode: wire.Error(a.Err), GenerationId: a.Generation, ProtocolType: a.ProtocolType,
-			ProtocolName: a.Protocol, Leader: a.Leader, SkipAssignment: a.SkipAssignment, MemberId: a.Member}
+		resp := &wire.JoinGroupResponse{ErrorCode: wire.Error(a.Err), GenerationId: a.Generation,
+			ProtocolType: a.ProtocolType, ProtocolName: a.Protocol, Leader: a.Leader, SkipAssignment: a.SkipAssignment, MemberId: a.Member}
 		for _, m := range a.Members {
 			resp.Members = append(resp.Members,
 				wire.JoinGroupResponseMember{MemberId: m.Member, GroupInstanceId: m.Instance, Metadata: m.Metadata})

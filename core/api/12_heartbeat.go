@@ -16,7 +16,8 @@ import (
 // Left out: nothing.
 func heartbeat(r *request, body wire.Message) {
 	q := body.(*wire.HeartbeatRequest)
-	req := &coord.HeartbeatRequest{Group: q.GroupId, Member: q.MemberId, Instance: q.GroupInstanceId, Generation: q.GenerationId}
+	req := &coord.HeartbeatRequest{Group: q.GroupId, Member: q.MemberId, Instance: q.GroupInstanceId,
+		Generation: q.GenerationId}
 	ask(r, q.GroupId, req, func(a *coord.HeartbeatResponse) {
 		r.answer(&wire.HeartbeatResponse{ErrorCode: wire.Error(a.Err)})
 	})

@@ -28,7 +28,8 @@ func leaveGroup(r *request, body wire.Message) {
 		resp := &wire.LeaveGroupResponse{ErrorCode: wire.Error(a.Err)}
 		for _, m := range a.Members {
 			resp.Members = append(resp.Members,
-				wire.LeaveGroupResponseMember{MemberId: m.Member, GroupInstanceId: m.Instance, ErrorCode: wire.Error(m.Err)})
+				wire.LeaveGroupResponseMember{MemberId: m.Member, GroupInstanceId: m.Instance,
+					ErrorCode: wire.Error(m.Err)})
 		}
 		if r.version() < 3 && resp.ErrorCode == wire.None && len(resp.Members) == 1 {
 			resp.ErrorCode = resp.Members[0].ErrorCode

@@ -17,8 +17,9 @@ import (
 // Left out: nothing.
 func syncGroup(r *request, body wire.Message) {
 	q := body.(*wire.SyncGroupRequest)
-	req := &coord.SyncRequest{Group: q.GroupId, Member: q.MemberId, Instance: q.GroupInstanceId, Generation: q.GenerationId,
-		ProtocolType: q.ProtocolType, Protocol: q.ProtocolName, RequireProtocol: r.version() >= 5}
+	req := &coord.SyncRequest{Group: q.GroupId, Member: q.MemberId, Instance: q.GroupInstanceId,
+		Generation: q.GenerationId, ProtocolType: q.ProtocolType, Protocol: q.ProtocolName,
+		RequireProtocol: r.version() >= 5}
 	for _, a := range q.Assignments {
 		req.Assignments = append(req.Assignments, coord.Assignment{Member: a.MemberId, Bytes: a.Assignment})
 	}

@@ -26,8 +26,9 @@ func describeGroups(r *request, body wire.Message) {
 			g.ErrorCode, g.ErrorMessage, g.GroupId = wire.Error(a.Err), a.Message, name
 			g.GroupState, g.ProtocolType, g.ProtocolData = a.State, a.ProtocolType, a.Protocol
 			for _, m := range a.Members {
-				g.Members = append(g.Members, wire.DescribeGroupsResponseMember{MemberId: m.Member, GroupInstanceId: m.Instance,
-					ClientId: m.ClientID, ClientHost: m.ClientHost, MemberMetadata: m.Metadata, MemberAssignment: m.Assignment})
+				g.Members = append(g.Members, wire.DescribeGroupsResponseMember{MemberId: m.Member,
+					GroupInstanceId: m.Instance, ClientId: m.ClientID, ClientHost: m.ClientHost,
+					MemberMetadata: m.Metadata, MemberAssignment: m.Assignment})
 			}
 			if q.IncludeAuthorizedOperations && g.ErrorCode == wire.None {
 				g.AuthorizedOperations = groupOperations

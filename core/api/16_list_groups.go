@@ -36,11 +36,13 @@ func listGroups(r *request, body wire.Message) {
 				resp.ErrorCode = wire.Error(a.Err)
 			}
 			for _, g := range a.Groups {
-				resp.Groups = append(resp.Groups, wire.ListGroupsResponseGroup{GroupId: g.Group, ProtocolType: g.ProtocolType,
-					GroupState: g.State, GroupType: g.Type})
+				resp.Groups = append(resp.Groups, wire.ListGroupsResponseGroup{GroupId: g.Group,
+					ProtocolType: g.ProtocolType, GroupState: g.State, GroupType: g.Type})
 			}
 		}
-		slices.SortStableFunc(resp.Groups, func(a, b wire.ListGroupsResponseGroup) int { return cmp.Compare(a.GroupId, b.GroupId) })
+		slices.SortStableFunc(resp.Groups, func(a, b wire.ListGroupsResponseGroup) int {
+			return cmp.Compare(a.GroupId, b.GroupId)
+		})
 		r.answer(resp)
 	})
 }

@@ -90,7 +90,8 @@ func (r *request) brokerConfigs(res *wire.DescribeConfigsRequestResource) ([]con
 	return out, wire.None, ""
 }
 
-func describedConfig(q *wire.DescribeConfigsRequest, name string, v *config.Effective) wire.DescribeConfigsResponseConfig {
+func describedConfig(q *wire.DescribeConfigsRequest, name string,
+	v *config.Effective) wire.DescribeConfigsResponseConfig {
 	out := wire.DescribeConfigsResponseConfig{Name: name, Value: shown(v.Value, v.Null), ReadOnly: v.Key.ReadOnly,
 		ConfigSource: int8(v.Source), IsSensitive: v.Key.Sensitive, ConfigType: int8(v.Key.Type)}
 	if q.IncludeSynonyms {

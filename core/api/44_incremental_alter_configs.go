@@ -34,7 +34,8 @@ func incrementalAlterConfigs(r *request, body wire.Message) {
 			if c.Value == nil && meta.OpKind(c.ConfigOperation) != meta.Delete {
 				null = c.Name
 			}
-			cmd.Ops = append(cmd.Ops, meta.ConfigOp{Key: c.Name, Op: meta.OpKind(c.ConfigOperation), Value: text(c.Value)})
+			cmd.Ops = append(cmd.Ops, meta.ConfigOp{Key: c.Name, Op: meta.OpKind(c.ConfigOperation),
+				Value: text(c.Value)})
 		}
 		a.alter(cmd, null, func(code wire.Error, why *string) {
 			out.ErrorCode, out.ErrorMessage = code, why

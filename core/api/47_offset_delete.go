@@ -21,7 +21,8 @@ func offsetDelete(r *request, body wire.Message) {
 	var slots []*wire.OffsetDeleteResponsePartition
 	for i := range q.Topics {
 		t, out := &q.Topics[i], &resp.Topics[i]
-		*out = wire.OffsetDeleteResponseTopic{Name: t.Name, Partitions: make([]wire.OffsetDeleteResponsePartition, len(t.Partitions))}
+		*out = wire.OffsetDeleteResponseTopic{Name: t.Name,
+			Partitions: make([]wire.OffsetDeleteResponsePartition, len(t.Partitions))}
 		ft := coord.FetchTopic{Topic: t.Name}
 		for j := range t.Partitions {
 			p := t.Partitions[j].PartitionIndex

@@ -34,8 +34,9 @@ func describeCluster(r *request, body wire.Message) {
 		_, _, _, alive := c.reachable(b.ID)
 		host, port, ok := c.endpoint(b)
 		if ok && (alive || q.IncludeFencedBrokers) {
-			resp.Brokers = append(resp.Brokers, wire.DescribeClusterResponseBroker{BrokerId: int32(b.ID), Host: host, Port: port,
-				Rack: rackOf(b), IsFenced: !alive})
+			resp.Brokers = append(resp.Brokers,
+				wire.DescribeClusterResponseBroker{BrokerId: int32(b.ID), Host: host, Port: port,
+					Rack: rackOf(b), IsFenced: !alive})
 		}
 	}
 	if q.IncludeClusterAuthorizedOperations {

@@ -20,7 +20,8 @@ import (
 // Left out: eligible leader replicas (KIP-966): raft needs none, the lists are empty.
 func describeTopicPartitions(r *request, body wire.Message) {
 	q := body.(*wire.DescribeTopicPartitionsRequest)
-	p := &paging{r: r, resp: &wire.DescribeTopicPartitionsResponse{Topics: []wire.DescribeTopicPartitionsResponseTopic{}}}
+	p := &paging{r: r,
+		resp: &wire.DescribeTopicPartitionsResponse{Topics: []wire.DescribeTopicPartitionsResponseTopic{}}}
 	p.left = max(1, min(int(q.ResponsePartitionLimit), int(intSetting(r.h(), "max.request.partition.size.limit"))))
 	from, first := "", int32(0)
 	if q.Cursor != nil {

@@ -17,8 +17,10 @@ type Desk struct {
 	sessions sessions
 	leaders  map[core.GroupID][]*await   //det:ok looked up, never ranged
 	gaveUp   map[core.GroupID]core.Term  //det:ok looked up, never ranged
-	view     *meta.View                  // that rules belongs to
+	view     *meta.View                  // that the following was worked out of
 	rules    map[*meta.Topic]*topicRules //det:ok looked up, never ranged
+	fetchMax int64                       // bytes of one Fetch answer
+	slots    int64                       // for fetch sessions of the node
 }
 
 // NewDesk makes the desk of one of the shards of a node; shards is how many there are.
@@ -35,12 +37,20 @@ type topicRules struct {
 	keyed         bool  // cleanup.policy has compact: every record needs a key
 }
 
-// rulesOf resolves the settings of t once a View: a lookup allocates, and every batch asks.
-func (d *Desk) rulesOf(h Host, t *meta.Topic) *topicRules {
-	v := h.View()
-	if v != d.view {
+// refresh forgets what was worked out of an older View: settings are looked up once a View, because a
+// lookup allocates and every batch and every fetch asks.
+func (d *Desk) refresh(h Host) *meta.View {
+	if v := h.View(); v != d.view {
 		d.view, d.rules = v, map[*meta.Topic]*topicRules{}
+		d.fetchMax = intSetting(h, "fetch.max.bytes")
+		d.slots = intSetting(h, "max.incremental.fetch.session.cache.slots")
 	}
+	return d.view
+}
+
+// rulesOf resolves the settings of t.
+func (d *Desk) rulesOf(h Host, t *meta.Topic) *topicRules {
+	v := d.refresh(h)
 	if r := d.rules[t]; r != nil {
 		return r
 	}

@@ -274,3 +274,71 @@ func TestOutcomesHaveCodes(t *testing.T) {
 		t.Error("the transcripts do not know every outcome")
 	}
 }
+
+// TestTooManyPartitionsEndTheConnection: a Fetch or Produce within the codec's bounds that would cost
+// many times its size to answer.
+func TestTooManyPartitionsEndTheConnection(t *testing.T) {
+	fetch := wire.NewFetchRequest()
+	fetch.Topics = []wire.FetchRequestTopic{{Topic: "t", Partitions: make([]wire.FetchRequestPartition, maxPartitions)}}
+	produce := &wire.ProduceRequest{TopicData: []wire.ProduceRequestTopic{
+		{Name: "t", PartitionData: make([]wire.ProduceRequestPartition, maxPartitions)}}}
+	ref := core.RefOf(make([]byte, 100))
+	defer ref.Release()
+	for i := range produce.TopicData[0].PartitionData {
+		produce.TopicData[0].PartitionData[i].Records = ref
+	}
+	for _, x := range []struct {
+		key  wire.Key
+		v    int16
+		body wire.Message
+	}{{wire.KeyFetch, 12, &fetch}, {wire.KeyProduce, 9, produce}} {
+		var e wire.Writer
+		e.Request(wire.RequestHeader{ApiKey: x.key, ApiVersion: x.v}, x.body)
+		vec := e.Vec(nil)
+		frame := core.RefOf(vec[0].Bytes()[4:])
+		releaseAll(vec)
+		in := Intake(frame).(*intake)
+		if in.body == nil {
+			t.Fatalf("%v: the codec refused it before", x.key)
+		}
+		if !in.refused {
+			t.Errorf("%v with %d partitions was taken", x.key, maxPartitions)
+		}
+		frame.Release()
+	}
+}
+
+// TestInTurnKeepsFewUnderWay: the metadata machine remembers only so many outcomes of a node.
+func TestInTurnKeepsFewUnderWay(t *testing.T) {
+	var open []func()
+	began, done := 0, 0
+	inTurn(100, func(i int, one func()) {
+		if i != began {
+			t.Errorf("%d began after %d others", i, began)
+		}
+		began++
+		if i%10 == 9 {
+			one() // at once
+		} else {
+			open = append(open, one)
+		}
+		if len(open) > abreast {
+			t.Errorf("%d are under way", len(open))
+		}
+	}, func() { done++ })
+	for len(open) > 0 {
+		if done > 0 {
+			t.Error("done with some under way")
+		}
+		one := open[0]
+		open = open[1:]
+		one()
+	}
+	if began != 100 || done != 1 {
+		t.Errorf("%d began, done %d times", began, done)
+	}
+	inTurn(0, nil, func() { done++ })
+	if done != 2 {
+		t.Error("nothing to do is done at once")
+	}
+}

@@ -122,14 +122,16 @@ const (
 )
 
 var verdicts = [...]refusal{
-	noMagic:     {wire.CorruptMessage, "Invalid magic found in record"},
-	oldMagic:    {wire.InvalidRecord, "Produce requests are only allowed to contain record batches with magic version 2"},
+	noMagic: {wire.CorruptMessage, "Invalid magic found in record"},
+	oldMagic: {wire.InvalidRecord,
+		"Produce requests are only allowed to contain record batches with magic version 2"},
 	badSize:     {wire.CorruptMessage, "Record batch has an impossible size"},
 	notOneBatch: {wire.InvalidRecord, "Produce requests must have exactly one record batch per partition"},
 	zstdTooEarly: {wire.UnsupportedCompressionType,
 		"Produce requests with versions below 7 are not allowed to use ZStandard compression"},
-	badSum:    {wire.CorruptMessage, "Record batch is corrupt: its CRC does not match"},
-	malformed: {wire.InvalidRecord, "Record batch is malformed: counts, offsets or attributes do not agree with its records"},
+	badSum: {wire.CorruptMessage, "Record batch is corrupt: its CRC does not match"},
+	malformed: {wire.InvalidRecord,
+		"Record batch is malformed: counts, offsets or attributes do not agree with its records"},
 }
 
 // refusal is an error with what a client is told of it.

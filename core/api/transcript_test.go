@@ -54,7 +54,13 @@ func (w *world) end() {
 			w.settle(kind, "")
 		}
 	}
+	if w.timers.Next(-1) != -1 {
+		w.t.Error("a timer outlives its request")
+	}
 	for _, l := range w.logs {
+		if len(l.watches) > 0 {
+			w.t.Error("a watch outlives its connection")
+		}
 		for _, b := range l.refs {
 			b.ref.Release()
 		}
@@ -87,6 +93,15 @@ func (w *world) run(d *datadriven.TestData) {
 	switch d.Cmd {
 	case "topic":
 		w.topic(first, int32(number("partitions", 1)), d.Input)
+	case "alter":
+		a := d.CmdArgs[1]
+		c := &meta.AlterConfigs{Resource: meta.TopicResource, Name: first, Ops: []meta.ConfigOp{{Key: a.Key, Value: a.Vals[0]}}}
+		if first == "cluster" {
+			c.Resource, c.Name = meta.BrokerResource, ""
+		}
+		if res := w.apply(c); res.Code != meta.Done {
+			w.t.Fatal(res.Message)
+		}
 	case "drop":
 		w.apply(&meta.DeleteTopic{Name: first})
 	case "lead":
@@ -99,6 +114,7 @@ func (w *world) run(d *datadriven.TestData) {
 		for _, a := range d.CmdArgs {
 			w.set[a.Key] = a.Vals[0]
 		}
+		w.desk.view = nil
 	case "static":
 		for _, a := range d.CmdArgs {
 			w.static = config.Sort(append(w.static, config.KV{Key: a.Key, Value: a.Vals[0]}))

@@ -33,6 +33,7 @@ const (
 var (
 	markSnapSent = det.NewMark("replica: a leader offered its segments to a follower")
 	markPulled   = det.NewMark("replica: a follower caught up by segments")
+	markAborted  = det.NewMark("replica: a catch-up by segments was given up")
 	markPullLost = det.NewMark("replica: a catch-up was asked again")
 )
 
@@ -116,14 +117,15 @@ func (r *Replica) beginPull(m *raftpb.Message) bool {
 		if r.pull.synced || r.pull.from == p.from && r.pull.msg.Snapshot.Metadata.Index == m.Snapshot.Metadata.Index {
 			return true
 		}
-		r.h.Timers().Stop(&r.pull.retry)
 		if r.pull.from == p.from && r.pull.msg.Term == m.Term {
+			r.h.Timers().Stop(&r.pull.retry)
 			// The same leader offers more: go on where we are.
 			p.seg, p.pos, p.next, p.partial, p.writing = r.pull.seg, r.pull.pos, r.pull.next, r.pull.partial, r.pull.writing
 			r.pull = p
 			r.armPull(p)
 			return true
 		}
+		r.abortPull()
 	}
 	if r.cut != nil || len(r.appends) > 0 {
 		return true // what is on its way to the segments first; the leader offers again
@@ -144,6 +146,29 @@ func (r *Replica) beginPull(m *raftpb.Message) bool {
 	return true
 }
 
+// abortPull gives a catch-up up: the files end again where the log does. What it wrote over entries that
+// are not committed were the same bytes, or the entries can never be committed.
+func (r *Replica) abortPull() {
+	if r.pull == nil {
+		return
+	}
+	markAborted.Hit()
+	r.h.Timers().Stop(&r.pull.retry)
+	r.pull = nil
+	at := r.log.after(r.log.last())
+	for len(r.segs) > 1 && r.active().base > at.seg {
+		s := r.active()
+		r.segs = r.segs[:len(r.segs)-1]
+		r.setAside(s)
+	}
+	s := r.active()
+	s.index.Truncate(at.pos)
+	s.old.Truncate(at.pos)
+	op := r.h.NewOp(func(ev *core.Event) { r.diskFailed(ev, "cutting "+s.path) })
+	r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Off: at.pos, Op: op})
+	s.size, s.dirty = at.pos, true
+}
+
 func (r *Replica) armPull(p *pull) {
 	p.retry.Fire = func(int64) {
 		if r.pull != p || r.offline != "" || p.synced {
@@ -151,7 +176,7 @@ func (r *Replica) armPull(p *pull) {
 		}
 		if r.h.Now().Mono-p.askedAt >= pullRetry {
 			if r.h.Suspect(p.from) {
-				r.pull = nil // its bytes stay; the next leader's MsgSnap goes on
+				r.abortPull()
 				return
 			}
 			markPullLost.Hit()
@@ -224,8 +249,7 @@ func (r *Replica) gotChunk(from core.NodeID, c Control) {
 		return
 	}
 	if c.Kind == Refuse {
-		r.h.Timers().Stop(&p.retry)
-		r.pull = nil
+		r.abortPull()
 		return
 	}
 	data := append(p.partial, c.Body.Bytes()...)

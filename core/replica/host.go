@@ -105,15 +105,16 @@ func (b *Budget) push(r *Replica, i core.Index, t core.Term) {
 	b.queue = append(b.queue, held{r, i, t})
 }
 
-// Trim forgets the oldest bodies until three quarters of the budget are in use, or what is oldest
-// cannot be forgotten yet.
+// Trim forgets the oldest bodies until three quarters of the budget are in use. What cannot be
+// forgotten yet goes to the end of the queue: one group that waits for its commit must not keep the
+// memory of the others.
 func (b *Budget) Trim() {
-	for b.Bytes > b.MaxBytes*3/4 && b.head < len(b.queue) {
+	for tries := 256; b.Bytes > b.MaxBytes*3/4 && b.head < len(b.queue) && tries > 0; tries-- {
 		h := b.queue[b.head]
-		if !h.r.forget(h.index, h.term) {
-			return
-		}
 		b.queue[b.head] = held{}
 		b.head++
+		if !h.r.forget(h.index, h.term) {
+			b.push(h.r, h.index, h.term)
+		}
 	}
 }

@@ -14,6 +14,7 @@ var (
 	markBadBatch   = det.NewMark("replica: a batch from a peer failed its checksum")
 	markSplit      = det.NewMark("replica: a MsgApp was split by its batch bytes")
 	markWindowFull = det.NewMark("replica: a follower refused a MsgApp because its window is full")
+	markOutrun     = det.NewMark("replica: raft wanted to send what the window had dropped")
 	markColdSend   = det.NewMark("replica: a follower was fed from a segment file")
 )
 
@@ -28,6 +29,13 @@ func (r *Replica) send(m *raftpb.Message) {
 	}
 	if len(m.Entries) == 0 {
 		r.sendOne(m, nil)
+		return
+	}
+	if m.Entries[0].Index < r.log.first {
+		// raft still holds as unstable what the window has dropped as durable: the answer to its write
+		// came in a newer term and was ignored (rawnode.go, the ABA race). The next append clears that.
+		markOutrun.Hit()
+		r.rn.ReportUnreachable(m.To)
 		return
 	}
 	// A message carries at most maxMsgBatchBytes of batches, or one batch: raft's own limit counts
@@ -89,11 +97,11 @@ func (r *Replica) Recv(m *raftpb.Message, body core.Ref) {
 	r.wake()
 	switch m.Type {
 	case raftpb.MsgApp:
-		if r.h.Window().Bytes > 2*r.h.Window().MaxBytes {
+		if len(m.Entries) > 0 && r.h.Window().Bytes > 2*r.h.Window().MaxBytes {
+			// No room: what it says of the commit index is taken, because that makes room.
 			markWindowFull.Hit()
-			return
-		}
-		if !r.stageAll(m, body) {
+			m.Entries = nil
+		} else if !r.stageAll(m, body) {
 			return
 		}
 	case raftpb.MsgVote, raftpb.MsgPreVote:

@@ -114,15 +114,17 @@ const (
 	duplicate
 	outOfOrder
 	fenced
-	stale // a duplicate so old that its offset is forgotten
 )
 
 // judge is Kafka's ProducerStateManager/ProducerAppendInfo: which batch may follow.
 func (ps *producers) judge(s *journal.Stub) (verdict, core.Offset) {
 	p := ps.get(s.PID)
 	if p == nil {
-		// A producer that this partition has never seen may begin anywhere: its earlier batches may
-		// have been deleted by retention (KIP-360).
+		// Kafka takes any first sequence of a producer that it does not know. When a leader changes, a
+		// producer's second batch may come before its first: stored, it would shut the first out.
+		if s.Seq != 0 {
+			return outOfOrder, 0
+		}
 		return fresh, 0
 	}
 	switch {
@@ -143,10 +145,6 @@ func (ps *producers) judge(s *journal.Stub) (verdict, core.Offset) {
 	}
 	if mut.On("M11") {
 		return fresh, 0
-	}
-	// Older than the oldest remembered: it was stored, but where is forgotten.
-	if d := int64(s.Seq) - int64(p.sent[0].seq); d < 0 && d > -(1<<30) {
-		return stale, 0
 	}
 	return outOfOrder, 0
 }

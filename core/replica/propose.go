@@ -118,8 +118,6 @@ func (r *Replica) answerKnown(v verdict, base core.Offset, s *journal.Stub, acks
 			r.sortWaits()
 			return
 		}
-	case stale:
-		res.Err = StaleDuplicate
 	case outOfOrder:
 		res.Err = OutOfOrder
 	case fenced:

@@ -166,6 +166,7 @@ func (r *Replica) log_(m *raftpb.Message, a *appending) []journal.Entry {
 		markTruncated.Hit()
 		r.truncate(first)
 	}
+	r.abortPull() // raft goes on without it
 	ents := make([]journal.Entry, 0, len(m.Entries))
 	var direct run
 	for i := range m.Entries {
@@ -227,7 +228,12 @@ func (r *Replica) assignWaiters(base core.Offset, index uint64) {
 	}
 }
 
+// dropUnclaimed forgets batches that raft did not take. While proposals wait for the next Ready of this
+// step (an answer given in this one brought them), theirs must stay.
 func (r *Replica) dropUnclaimed() {
+	if len(r.props) > 0 {
+		return
+	}
 	for _, k := range r.stagings {
 		if b, ok := r.staging[k]; ok {
 			b.Release()
@@ -249,9 +255,7 @@ func (r *Replica) truncate(i uint64) {
 		touched = touched || n.batch && n.issued
 		r.release(n)
 	}
-	if touched {
-		r.cutAt(at)
-	}
+	r.cutAt(at, touched)
 	r.h.Window().Entries -= int(r.log.last() - i + 1)
 	keep := i - r.log.first
 	clear(r.log.notes[keep:])

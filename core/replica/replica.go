@@ -13,10 +13,12 @@
 package replica
 
 import (
+	"fmt"
 	"strconv"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
@@ -423,3 +425,18 @@ func (r *Replica) Info() Info {
 }
 
 func (r *Replica) path(base core.Offset) string { return seg.Path(r.cfg.Dir, base) }
+
+// Describe says in words what this replica is at: for a failure's report.
+func (r *Replica) Describe() string {
+	s := fmt.Sprintf("term %d lead %d/%v leads %v ready %v isr %v first %d last %d commit %d applied %d complete %d high %d end %d appends %d fill %d",
+		r.term, r.lead.Node(), r.lead != 0, r.leads, r.ready, r.isr, r.log.first, r.log.last(), r.commit, r.applied, r.complete, r.high, r.End(), len(r.appends), len(r.fill))
+	for i := range r.match {
+		s += fmt.Sprintf(" match n%d %d", r.match[i].id.Node(), r.match[i].index)
+	}
+	if r.leads {
+		r.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
+			s += fmt.Sprintf(" [n%d %v match %d next %d paused %v pending %d]", core.RaftID(id).Node(), pr.State, pr.Match, pr.Next, pr.MsgAppFlowPaused, pr.PendingSnapshot)
+		})
+	}
+	return s + fmt.Sprintf(" awake %v cut %v syncing %d marking %d pull %v began %v waits %d off %q", r.awake, r.cut != nil, r.syncing, r.marking, r.pull != nil, r.began, len(r.waits), r.offline)
+}

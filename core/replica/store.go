@@ -134,6 +134,9 @@ func (r *Replica) place(n *note, e *raftpb.Entry, direct *run, a *appending) cor
 		r.fillSize += int64(n.stub.Len)
 		return n.body.Retain()
 	}
+	if direct.end != n.at.pos {
+		r.writeRun(direct, a) // a batch in between rides in the journal
+	}
 	if len(direct.vec) == 0 {
 		*direct = run{at: n.at, end: n.at.pos, first: e.Index, term: e.Term, vec: direct.vec}
 	}
@@ -248,20 +251,30 @@ func (r *Replica) dropFill(i uint64) {
 	r.fill = r.fill[:k]
 }
 
-// cutAt plans the truncation of segments at a place; it happens in cutNow.
-func (r *Replica) cutAt(at place) {
-	if r.cut == nil {
-		r.cut = &cut{at: at}
-	} else if at.seg < r.cut.at.seg || at.seg == r.cut.at.seg && at.pos < r.cut.at.pos {
-		r.cut.at = at
-	}
+// cutAt ends the log's segments at a place. What was written beyond it is cut from the files in cutNow;
+// until then the entries that replace it ride in the journal.
+func (r *Replica) cutAt(at place, touched bool) {
+	var beyond []*segment
 	for len(r.segs) > 1 && r.active().base > at.seg {
-		r.cut.remove = append(r.cut.remove, r.active())
+		beyond = append(beyond, r.active())
 		r.segs = r.segs[:len(r.segs)-1]
 	}
 	s := r.active()
 	s.index.Truncate(at.pos)
 	s.old.Truncate(at.pos)
+	for _, x := range beyond {
+		x.index, x.old = seg.Index{}, seg.Index{}
+	}
+	switch {
+	case r.cut == nil && !touched:
+		r.spare = append(r.spare, beyond...) // nothing was written to them
+		return
+	case r.cut == nil:
+		r.cut = &cut{at: at}
+	case at.seg < r.cut.at.seg || at.seg == r.cut.at.seg && at.pos < r.cut.at.pos:
+		r.cut.at = at
+	}
+	r.cut.remove = append(r.cut.remove, beyond...)
 }
 
 // setAside empties a segment file that the log no longer has. It is kept for a roll at the same offset

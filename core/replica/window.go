@@ -81,6 +81,7 @@ func (w *window) push(e raftpb.Entry) *note {
 	at, end := w.after(w.last()), w.end(w.last())
 	n := note{at: at, end: end}
 	if s, ok := journal.DecodeStub(e.Data); ok && e.Type == raftpb.EntryNormal {
+		det.That(s.Base == end, "I10: offsets are dense")
 		n.stub, n.batch = s, true
 		if s.Flags&journal.Roll != 0 {
 			n.at = place{s.Base, 0}

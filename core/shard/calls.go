@@ -131,7 +131,11 @@ func (s *Shard) Read(p api.Part, op api.ReadOp, done func(replica.Region, api.Le
 		}
 		t.guard(h, func() {
 			if op.Notify != nil {
-				w := replica.Watch{Key: op.Key, From: h.r.High(), Fire: func() { t.on(from, func(*Shard) { op.Notify() }) }}
+				from, to := h.r.High(), s.cfg.Shard
+				if h.r.MayRead() != replica.OK {
+					from = -1 // whatever there is, once it may be read
+				}
+				w := replica.Watch{Key: op.Key, From: from, Fire: func() { t.on(to, func(*Shard) { op.Notify() }) }}
 				h.r.Watch(w)
 			}
 			h.r.Read(op.Offset, op.Max, answer)

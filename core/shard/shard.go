@@ -13,6 +13,7 @@ package shard
 
 import (
 	"fmt"
+	"runtime/debug"
 	"strconv"
 
 	"github.com/karst-stream/karst/core"
@@ -213,6 +214,7 @@ func (s *Shard) guard(h *hosted, f func()) {
 			if h.r.Offline() != "" {
 				panic(x) // even being offline failed: the shard cannot go on
 			}
+			println("DBG", fmt.Sprint(x), string(debug.Stack()))
 			h.r.Fail(fmt.Sprint(x))
 		}
 	}()

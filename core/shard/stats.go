@@ -1,5 +1,10 @@
 package shard
 
+import (
+	"fmt"
+	"strings"
+)
+
 // Stats are a shard's gauges at one moment, for metrics.
 type Stats struct {
 	Partitions    int // replicas hosted
@@ -31,4 +36,15 @@ func (s *Shard) Stats() Stats {
 		}
 	}
 	return st
+}
+
+// Describe says in words what each replica of this shard is at: for a failure's report.
+func (s *Shard) Describe() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "suspects %v;", s.suspects.Keys())
+	for _, g := range s.groups.Keys() {
+		h := s.groups.At(g)
+		fmt.Fprintf(&b, " %s: %s", h.dir, h.r.Describe())
+	}
+	return b.String()
 }
