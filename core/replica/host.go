@@ -32,7 +32,6 @@ type Host interface {
 	Changed(r *Replica)
 	// Tell sends a control message of this group to the replica on node n (may be lost).
 	Tell(n core.NodeID, g core.GroupID, c Control)
-	// Suspicion asks that the voters of r learn to distrust its leader here (it goes offline).
 	Note(level int64, text string)
 }
 

@@ -342,15 +342,12 @@ func (r *Replica) advance() {
 			high = min(high+1, r.log.end(r.log.last()))
 		}
 		det.That(high >= r.high, "I8: the high watermark never falls")
+		r.high = high
 		if r.leads && !r.ready && r.noop > 0 && c >= r.noop {
 			r.ready = true
 			r.h.Changed(r)
-			r.wakeReaders()
 		}
-		if high > r.high {
-			r.high = high
-			r.wakeReaders()
-		}
+		r.wakeReaders()
 		if o := r.cfg.Observer; o != nil {
 			o.HighWatermark(r.cfg.Node, r.cfg.Group, r.term.Epoch(), r.start, r.high, r.End())
 		}
