@@ -176,7 +176,8 @@ func (s *State) Installed(n core.NodeID, g core.GroupID, i core.Index, t core.Te
 	c.next, c.completed = end, max(c.completed, i) // no acknowledgement leaves before it is synced
 }
 
-// BecameLeader: I2 and I3.
+// BecameLeader: I2 and I3. It says nothing of the leader's own vote: with a slow disk two others may
+// elect it before that is durable, and then its loss harms nobody.
 func (s *State) BecameLeader(n core.NodeID, g core.GroupID, id core.RaftID, t core.Term, last core.Index) {
 	p, c := s.at(n, g)
 	if was, ok := p.leaders[t]; ok && was != id {
@@ -187,9 +188,6 @@ func (s *State) BecameLeader(n core.NodeID, g core.GroupID, id core.RaftID, t co
 	}
 	p.leaders[t] = id
 	p.top = max(p.top, t)
-	if t > c.term || t == c.term && c.vote == 0 {
-		c.term, c.vote = t, id // its own vote
-	}
 	for k := len(p.canon) - 1; k >= 0; k-- {
 		if p.canon[k].in >= t {
 			continue // committed by a later leader; this one comes late

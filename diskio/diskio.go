@@ -35,7 +35,7 @@ import (
 // never from inside Do or Flush.
 type Done func(s core.ShardID, events []core.Event)
 
-// Disk carries out disk effects. Its Boot methods may be called before the first Do only.
+// Disk carries out disk effects. A shard calls the Boot methods before its first Do only.
 type Disk interface {
 	core.Boot
 

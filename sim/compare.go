@@ -2,9 +2,11 @@ package sim
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 
 	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/record"
 )
 
 // compareDisks holds the segment files of all nodes against each other (I21, I11): byte-equal as far
@@ -34,7 +36,8 @@ func (w *World) compareDisks() {
 			}
 			compared += len(b)
 			if !bytes.Equal(a, b) {
-				w.failAt("I21", "%s differs between nodes %d and %d at byte %d of %d", f.Path, first.id, n.id, differ(a, b), len(a))
+				w.failAt("I21", "%s differs between nodes %d and %d at byte %d of %d: %s / %s", f.Path, first.id, n.id, differ(a, b), len(a),
+					batchAt(a, differ(a, b)), batchAt(b, differ(a, b)))
 				return
 			}
 		}
@@ -59,4 +62,23 @@ func differ(a, b []byte) int {
 		}
 	}
 	return len(a)
+}
+
+// batchAt tells of the batches around a position.
+func batchAt(b []byte, at int) string {
+	s, pos := "", 0
+	for rest := b; ; {
+		x, next, err := record.Next(rest)
+		if err != nil {
+			return s + fmt.Sprintf(" [at %d %v: % x]", pos, err, rest[:min(len(rest), 24)])
+		}
+		if pos+len(x) > at-200 && pos < at+400 {
+			s += fmt.Sprintf(" [at %d size %d base %d epoch %d pid %d seq %d crc ok %v]", pos, len(x), x.BaseOffset(), x.LeaderEpoch(), x.ProducerID(), x.BaseSequence(), x.CRCValid())
+		}
+		pos += len(x)
+		rest = next
+		if len(rest) == 0 {
+			return s
+		}
+	}
 }

@@ -215,9 +215,6 @@ func (w *World) woken(n *node, s core.ShardID, at core.Mono) {
 func (w *World) effect(n *node, s core.ShardID, e *core.Effect) {
 	vec := w.fx.Vec(e)
 	w.traceEffect(n, s, e, vec)
-	if debugEffect != nil {
-		debugEffect(w, n, e, vec)
-	}
 	switch e.Kind {
 	case core.SendPeer:
 		w.net.SendPeer(w.now, n.id, s, e.Node, vec)
@@ -337,7 +334,3 @@ func (w *World) heard(n *node, s core.ShardID, e *core.Effect) {
 		w.failAt("offline", "node %d, whose disk is well: %s", n.id, e.Text)
 	}
 }
-
-type node_ = node
-
-var debugEffect func(w *World, n *node, e *core.Effect, vec []core.Ref)

@@ -118,7 +118,7 @@ func Swarm(seed uint64, redraw int, length core.Mono) Plan {
 		p.Large = rng.Between(10, 60)
 	}
 	if rng.Chance(1, 2) {
-		p.Window = 1 << rng.Between(16, 20)
+		p.Window = 1 << rng.Between(18, 21) // more than the largest batch
 	}
 	if rng.Chance(2, 3) {
 		p.Journal = 1 << rng.Between(17, 21)

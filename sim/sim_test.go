@@ -1,50 +1,147 @@
 package sim
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/karst-stream/karst/core"
 )
 
-// TestOne replays one seed: KARST_SEED=7 go test ./sim -run TestOne -v
-func TestOne(t *testing.T) {
-	seed := uint64(1)
-	if s := os.Getenv("KARST_SEED"); s != "" {
-		seed, _ = strconv.ParseUint(s, 10, 64)
+// The sweep that every test run includes: short seeds of the standard world, each twice.
+func TestSweep(t *testing.T) {
+	last := uint64(110)
+	if testing.Short() {
+		last = 10
 	}
-	opts := Options{For: 10 * core.Second}
+	sum := Sweep(1, last, SweepOptions{Options: Options{For: 8 * core.Second}, Twice: true, Keep: 3, Log: os.Stderr})
+	t.Log(sum.String())
+	for _, f := range sum.Failures {
+		t.Errorf("seed %d: %s\n%s", f.Seed, f.Why, f.Replay)
+	}
+	if len(sum.Failures) == 0 && sum.Seeds != int64(last) {
+		t.Errorf("%d of %d seeds were played", sum.Seeds, last)
+	}
+}
+
+// A seed names its run: its trace is the same text twice, and another seed's is not.
+func TestTrace(t *testing.T) {
+	trace := func(seed uint64) (string, Result) {
+		var b bytes.Buffer
+		r := Run(seed, Options{For: core.Second, Trace: &b})
+		return b.String(), r
+	}
+	a, first := trace(11)
+	b, second := trace(11)
+	if first.Hash != second.Hash || a != b {
+		i := 0
+		for i < len(a) && i < len(b) && a[i] == b[i] {
+			i++
+		}
+		t.Fatalf("two traces of a seed differ from byte %d on: %q and %q", i, line(a, i), line(b, i))
+	}
+	if _, other := trace(12); other.Hash == first.Hash {
+		t.Error("two seeds have one hash")
+	}
+	if r := Run(11, Options{For: core.Second}); r.Hash != first.Hash {
+		t.Error("watching a run changes it")
+	}
+	for _, want := range []string{"plan: seed 11", "< ConnFrame", "> SendPeer", "< DiskDone", "stage ended"} {
+		if !strings.Contains(a, want) {
+			t.Errorf("the trace lacks %q", want)
+		}
+	}
+}
+
+func line(s string, at int) string {
+	from := strings.LastIndexByte(s[:at], '\n') + 1
+	return s[from:min(at+80, len(s))]
+}
+
+// Two of three disks say that they have synced and have not: acknowledged records are lost, and the
+// run says so. It is what shows that the other runs prove something.
+func TestLyingDisks(t *testing.T) {
+	found := map[string]int{}
+	for seed := range uint64(12) {
+		r := Run(seed, Options{For: 6 * core.Second, Liars: 2})
+		if r.Violation != nil {
+			found[r.Violation.ID]++
+			if want := fmt.Sprintf("karst sim run --seed %d --for 6s --liars 2", seed); r.Replay(Options{}) != want {
+				t.Errorf("replay is %q, want %q", r.Replay(Options{}), want)
+			}
+		}
+	}
+	t.Log("found", found)
+	if found["A1"]+found["A3"]+found["A4"] == 0 {
+		t.Error("disks lie and no client misses a record")
+	}
+}
+
+func TestEmptySeeds(t *testing.T) {
+	r := Result{Plan: Plan{For: minute}, Acked: 2000, Leaders: 1}
+	r.Faults[Kill], r.Faults[Cut] = 2, 2
+	if why := r.Empty(); why != "" {
+		t.Error("enough happened, and yet:", why)
+	}
+	r.Acked = 1999
+	if r.Empty() == "" {
+		t.Error("too few batches go unseen")
+	}
+	quick := Result{Plan: Plan{For: 6 * core.Second}, Acked: 200, Leaders: 1}
+	quick.Faults[Power], quick.Faults[CutOneWay] = 1, 1
+	if why := quick.Empty(); why != "" {
+		t.Error("a tenth of a minute needs a tenth, rounded up:", why)
+	}
+}
+
+// Every seed of the standard world has crashes and cuts, and its faults lie within its length.
+func TestSwarm(t *testing.T) {
+	kinds := map[FaultKind]int{}
+	for seed := range uint64(300) {
+		p := Swarm(seed, 0, minute)
+		var n [faultKinds]int
+		for _, f := range p.Faults {
+			n[f.Kind]++
+			kinds[f.Kind]++
+			if f.At < 0 || f.At >= p.For || f.Node == f.Peer {
+				t.Fatalf("seed %d: %v", seed, f)
+			}
+		}
+		if n[Kill]+n[Power] < 2 || n[Cut] < 2 {
+			t.Errorf("seed %d: %d crashes, %d cuts", seed, n[Kill]+n[Power], n[Cut])
+		}
+		if p.String() != new(Swarm(seed, 0, minute)).String() {
+			t.Fatal("a seed draws two plans")
+		}
+	}
+	for k := range faultKinds {
+		if kinds[k] == 0 {
+			t.Errorf("no seed draws %v", k)
+		}
+	}
+}
+
+// TestOne plays one seed, for whoever looks into it:
+//
+//	KARST_SEED=7 KARST_SECONDS=10 KARST_TRACE=1 go test ./sim -run TestOne -v
+func TestOne(t *testing.T) {
+	number := func(name string, or uint64) uint64 {
+		if n, err := strconv.ParseUint(os.Getenv(name), 10, 64); err == nil {
+			return n
+		}
+		return or
+	}
+	opts := Options{For: core.Mono(number("KARST_SECONDS", 10)) * core.Second, Liars: int(number("KARST_LIARS", 0)), Mutant: os.Getenv("KARST_MUTANT")}
 	if os.Getenv("KARST_TRACE") != "" {
 		opts.Trace = os.Stdout
 	}
-	r := Run(seed, opts)
+	r := Run(number("KARST_SEED", 1), opts)
 	t.Log(r.Plan.String())
-	t.Log(r.String())
-	t.Logf("%+v", r.Clients)
+	t.Logf("%v\nclients: %+v", r.String(), r.Clients)
 	if r.Violation != nil {
 		t.Errorf("%v\n%s", r.Violation, r.Replay(opts))
 	}
-}
-
-func TestMany(t *testing.T) {
-	n, _ := strconv.Atoi(os.Getenv("KARST_N"))
-	for s := uint64(1); s <= uint64(n); s++ {
-		opts := Options{For: 10 * core.Second}
-		r := Run(s, opts)
-		v := ""
-		if r.Violation != nil {
-			v = r.Violation.String()
-			if len(v) > 330 {
-				v = v[:330]
-			}
-		}
-		t.Logf("seed %d: acked %d %s | %s", s, r.Acked, v, formatCounters(r.counters()))
-	}
-}
-
-func TestSpeed(t *testing.T) {
-	sum := Sweep(1, 12, SweepOptions{Options: Options{For: 20 * core.Second}, Keep: 100, Workers: 1})
-	sum.Failures = nil
-	t.Log(sum.String())
 }

@@ -70,6 +70,9 @@ const (
 
 var stageNames = [...]string{"forming", "loading", "draining", "rebooting", "reading", "ended"}
 
+// quiet is how long a cluster without producers needs until segments hold all that rides in journals.
+const quiet = 1200 * core.Millisecond
+
 // how long a stage may last before the cluster counts as stuck
 var patience = [ended + 1]core.Mono{forming: 30 * core.Second, draining: 60 * core.Second, rebooting: 60 * core.Second, reading: 60 * core.Second}
 
@@ -212,7 +215,7 @@ func (w *World) look() {
 			w.fleet.ReadBack()
 		}
 	case reading:
-		if w.fleet.ReadAll() {
+		if w.fleet.ReadAll() && w.now > w.limit-patience[reading]+quiet {
 			w.enter(ended)
 		}
 	}
@@ -233,6 +236,12 @@ func (w *World) state() string {
 	s := ""
 	for _, n := range w.nodes {
 		s += fmt.Sprintf("; node %d: alive %v paused %v gate %v life %d %s", n.id, n.alive, n.paused, n.gate, n.life, n.fatal)
+		for i, x := range n.shards {
+			m := x.m
+			if d, ok := m.(interface{ Describe() string }); ok && n.alive {
+				s += fmt.Sprintf("\n  n%d.%d %s", n.id, i, d.Describe())
+			}
+		}
 	}
 	return s
 }

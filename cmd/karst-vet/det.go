@@ -149,7 +149,7 @@ func (t *tree) excuses(s *source) {
 }
 
 // pointer finds the verb that prints an address.
-var pointer = regexp.MustCompile(`(^|[^%])(%%)*%[-+# 0]*[0-9*]*(\.[0-9*]*)?(\[[0-9]+\])?p`)
+var pointer = regexp.MustCompile(`(^|[^%])(%%)*%[-+#0]*[0-9*]*(\.[0-9*]*)?(\[[0-9]+\])?p`)
 
 // words applies the rules that need no types.
 func (t *tree) words(s *source) {

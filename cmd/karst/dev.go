@@ -129,25 +129,23 @@ func (d *devFlags) run(c *cobra.Command) error {
 			cancel()
 		}()
 	}
-	cluster, err := local.Start(spec)
-	if err != nil {
-		return err
-	}
-	defer cluster.Close()
 	go func() {
 		<-signals
 		cancel()
-		<-signals // asked twice: no more grace
-		cluster.Kill()
 	}()
 	w := c.OutOrStdout()
-	showEndpoints(w, cluster)
-	if err := d.untilReady(ctx, c.ErrOrStderr(), cluster); err != nil {
+	cluster, err := d.bringUp(ctx, c, spec)
+	if err != nil {
 		if errors.Is(err, context.Canceled) {
 			return nil
 		}
 		return err
 	}
+	defer cluster.Close()
+	go func() {
+		<-signals // asked twice: no more grace
+		cluster.Kill()
+	}()
 	var addresses []string
 	for _, n := range cluster.Nodes() {
 		addresses = append(addresses, n.Address)
@@ -158,6 +156,26 @@ func (d *devFlags) run(c *cobra.Command) error {
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// bringUp starts the nodes and waits until they serve. When somebody takes a port between its choice
+// and the node's start, it begins again with other ports.
+func (d *devFlags) bringUp(ctx context.Context, c *cobra.Command, spec local.Spec) (*local.Cluster, error) {
+	const attempts = 5
+	for i := 1; ; i++ {
+		cluster, err := local.Start(spec)
+		if err != nil {
+			return nil, err
+		}
+		showEndpoints(c.OutOrStdout(), cluster)
+		if err = d.untilReady(ctx, c.ErrOrStderr(), cluster); err == nil {
+			return cluster, nil
+		}
+		cluster.Close()
+		if !errors.Is(err, local.ErrPortClash) || i == attempts {
+			return nil, err
+		}
+	}
 }
 
 // untilReady waits, and says after a while for whom.

@@ -213,7 +213,8 @@ func pump(ctx context.Context, cl *kgo.Client, in io.Reader, reader *escape.Read
 		number++
 		r := base
 		if err := reader.Read(line, &r); err != nil {
-			bad = catalogue.BadFormat.New("line %d does not fit the format: %v", number, err)
+			bad = catalogue.BadFormat.New("line %d does not fit the format: %v", number, err).
+				Try("karst produce TOPIC -f '%k:%v'", "karst docs K0005")
 			break
 		}
 		cl.Produce(context.Background(), &r, func(r *kgo.Record, err error) {

@@ -185,6 +185,9 @@ func TestSyncError(t *testing.T) {
 		if ev := run(d, core.Effect{Kind: core.SyncFile}); ev.Err != core.ErrIO {
 			t.Fatal("the retried sync lied:", ev.Err)
 		}
+		if d.OnPlatter("a/b", 0, 2048) && bytes.ContainsRune(content(t, d.Platter(), "a/b"), 'A') {
+			t.Fatal("OnPlatter calls durable what was dropped")
+		}
 		d.Kill()
 		if bytes.ContainsRune(content(t, d, "a/b"), 'A') {
 			lost++
@@ -195,6 +198,19 @@ func TestSyncError(t *testing.T) {
 	}
 	if lost < 20 {
 		t.Errorf("dropped pages showed in %d of 40 runs", lost)
+	}
+}
+
+// What an earlier sync made durable stays so, also in a sector that a failing one drops.
+func TestDroppedNeighbour(t *testing.T) {
+	for seed := range uint64(20) {
+		d := opened(seed)
+		run(d, core.Effect{Kind: core.Write, Sync: true}, fill(100, 'A')...)
+		d.FailNextSync()
+		run(d, core.Effect{Kind: core.Write, Off: 100, Sync: true}, fill(100, 'B')...)
+		if !d.OnPlatter("a/b", 0, 100) {
+			t.Fatal("durable bytes count as lost with their neighbours")
+		}
 	}
 }
 

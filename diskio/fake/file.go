@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 
@@ -188,7 +189,7 @@ func (f *file) onPlatter(off, n int64) bool {
 		return false
 	}
 	for s := off / Sector; s*Sector < off+n; s++ {
-		if _, ok := f.dropped[s]; ok {
+		if d, ok := f.dropped[s]; ok && !f.same(s, &d, off, n) {
 			return false
 		}
 		i, ok := f.dirty[s]
@@ -205,6 +206,14 @@ func (f *file) onPlatter(off, n int64) bool {
 		}
 	}
 	return true
+}
+
+// same says whether the page cache and b agree on the part of [off, off+n) that lies in sector s.
+func (f *file) same(s int64, b *[Sector]byte, off, n int64) bool {
+	var now [Sector]byte
+	f.read(s*Sector, now[:])
+	lo, hi := max(off-s*Sector, 0), min(off+n-s*Sector, Sector)
+	return bytes.Equal(now[lo:hi], b[lo:hi])
 }
 
 // loss is how a power loss treats what was not synced.

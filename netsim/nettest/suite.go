@@ -46,28 +46,29 @@ func Run(t *testing.T, fresh func(t *testing.T) World) {
 }
 
 // dial opens the gate and a connection, and says to which shard it belongs.
-func (r *rig) dial(n *node) (Client, core.ShardID, core.ConnID) {
+func (r *rig) dial(n *node) (c Client, home core.ShardID, id core.ConnID) {
 	r.t.Helper()
 	n.do(0, core.Effect{Kind: core.OpenGate})
-	known := len(n.find(0, core.ConnOpen)) + len(n.find(1, core.ConnOpen))
+	known := map[core.ConnID]bool{}
+	opened := func() bool {
+		for s := range core.ShardID(shards) {
+			for _, e := range n.find(s, core.ConnOpen) {
+				if !known[e.Conn] {
+					known[e.Conn], home, id = true, s, e.Conn
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for opened() {
+	}
 	c, err := r.w.Dial(n.id, r.wake)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	var last core.Event
-	home := core.ShardID(0)
-	before := [shards]int{len(n.find(0, core.ConnOpen)), len(n.find(1, core.ConnOpen))}
-	r.until("ConnOpen", []*node{n}, func() bool {
-		for s := range core.ShardID(shards) {
-			if l := n.find(s, core.ConnOpen); len(l) > 0 && len(l) >= before[s] {
-				if len(n.find(0, core.ConnOpen))+len(n.find(1, core.ConnOpen)) > known && l[len(l)-1].Conn > last.Conn {
-					last, home = l[len(l)-1], s
-				}
-			}
-		}
-		return last.Conn != 0
-	})
-	return c, home, last.Conn
+	r.until("ConnOpen", []*node{n}, opened)
+	return c, home, id
 }
 
 func gate(t *testing.T, r *rig) {

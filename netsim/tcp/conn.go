@@ -181,20 +181,26 @@ func (c *conn) waitCredit() bool {
 }
 
 func (c *conn) credit(n int) {
-	var bytes int64
+	det.That(n >= 0, "tcp: credit is for frames")
+	c.t.budget.give(c.forgive(n))
+}
+
+// forgive gives the bytes of the oldest n frames.
+func (c *conn) forgive(n int) (bytes int64) {
 	c.mu.Lock()
-	if !c.dead {
-		det.That(n <= c.open, "tcp: credit for frames that were not read")
-		for range n {
-			bytes += c.sizes[c.first]
-			c.first = (c.first + 1) % core.Credits
-			c.open--
-		}
-		c.credits += n
-		c.changed.Broadcast()
+	defer c.mu.Unlock()
+	if c.dead {
+		return 0 // finish gives all of it back
 	}
-	c.mu.Unlock()
-	c.t.budget.give(bytes)
+	det.That(n <= c.open, "tcp: credit for frames that were not read")
+	for range n {
+		bytes += c.sizes[c.first]
+		c.first = (c.first + 1) % core.Credits
+		c.open--
+	}
+	c.credits += n
+	c.changed.Broadcast()
+	return bytes
 }
 
 // sayGoodbye waits until the answers are out and the client has seen the end: closing a socket with

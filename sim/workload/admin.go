@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/karst-stream/karst/core"
@@ -97,6 +98,17 @@ func (a *auditor) poll(now core.Mono) core.Mono {
 		a.ends(core.NodeID(n), now)
 	}
 	return min(next, a.nextAt)
+}
+
+// why says what keeps the cluster from being whole.
+func (a *auditor) why() string {
+	s := ""
+	for i, l := range a.meta.leader {
+		if l == core.NoNode || a.meta.isr[i] != a.f.cfg.Factor {
+			s += fmt.Sprintf("partition %d: leader %d, %d in sync; ", i, l, a.meta.isr[i])
+		}
+	}
+	return s
 }
 
 func (a *auditor) ends(n core.NodeID, now core.Mono) {

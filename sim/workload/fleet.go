@@ -185,6 +185,11 @@ func (f *Fleet) Stuck() string {
 			s += fmt.Sprintf("producer %d waits for %d batches (%s); ", p.number, n, p.why())
 		}
 	}
+	for _, c := range f.clients {
+		if a, ok := c.(*auditor); ok {
+			s += a.why()
+		}
+	}
 	if f.final != nil && !f.final.finished() {
 		s += f.final.why()
 	}

@@ -9,13 +9,14 @@ import (
 )
 
 const (
-	inFlight   = 5  // requests a broker, and batches a partition: what a broker remembers of a producer
+	inFlight   = 5  // requests a broker, and batches of a partition from the oldest open one on: what a broker remembers
 	maxPending = 40 // batches a partition; beyond it the application waits
 )
 
 // batch is what a producer must get acknowledged.
 type batch struct {
 	first    Value
+	number   int64 // in its stream
 	count    int
 	sizes    []int
 	seq      int32
@@ -30,6 +31,7 @@ type stream struct {
 	part    int32
 	counter uint32
 	seq     int32
+	made    int64
 	pending []*batch // unacknowledged, by sequence
 	lastErr wire.Error
 }
@@ -105,7 +107,8 @@ func (p *producer) offer(now core.Mono) {
 		if len(s.pending) >= maxPending {
 			continue
 		}
-		b := &batch{first: Value{Producer: p.number, Partition: uint16(s.part), Counter: s.counter}, count: 1, seq: s.seq}
+		b := &batch{first: Value{Producer: p.number, Partition: uint16(s.part), Counter: s.counter}, number: s.made, count: 1, seq: s.seq}
+		s.made++
 		if p.rng.Chance(1, 4) {
 			b.count = int(p.rng.Between(2, 5))
 		}
@@ -153,8 +156,8 @@ func (p *producer) send(now core.Mono, n core.NodeID) core.Mono {
 			if p.meta.leader[s.part] != n {
 				continue
 			}
-			for i, b := range s.pending {
-				if i >= inFlight || !b.flying && b.notUntil > now {
+			for _, b := range s.pending {
+				if b.number-s.pending[0].number >= inFlight || !b.flying && b.notUntil > now {
 					next = min(next, b.notUntil)
 					break
 				}

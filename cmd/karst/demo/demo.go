@@ -258,14 +258,14 @@ func (r *run) finish(ctx context.Context) error {
 		if done := r.load.acked.Load() + r.readers.distinct.Load(); done != seen {
 			seen, quiet = done, time.Now()
 		}
-		stuck = time.Since(quiet) > time.Minute
+		stuck = time.Since(quiet) > standstill
 		return stuck || r.load.done() && r.readers.distinct.Load() >= r.load.acked.Load()
 	})
 	if err != nil {
 		return err
 	}
 	if stuck {
-		r.bad = append(r.bad, "the stream stood still for a minute")
+		r.bad = append(r.bad, fmt.Sprintf("the stream stood still for %v", standstill))
 	}
 	if err := r.load.failure(); err != nil {
 		return catalogue.DemoFailed.New("the producer gave up: %v", err).Wrap(err)

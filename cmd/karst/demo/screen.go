@@ -54,7 +54,7 @@ func (s *screen) scene(letter, what string) {
 // say is a line of the story.
 func (s *screen) say(format string, args ...any) {
 	s.endLive()
-	fmt.Fprintf(s.w, "   %s\n", fmt.Sprintf(format, args...))
+	fmt.Fprintln(s.w, strings.TrimRight("   "+fmt.Sprintf(format, args...), " "))
 }
 
 // update rewrites the live line; where there is none it does nothing.

@@ -51,8 +51,8 @@ func (r *run) sceneSimulator(ctx context.Context) error {
 	r.paragraph(faults(rep.Faults))
 	if rep.Violation != "" {
 		r.bad = append(r.bad, "the simulator: "+rep.Violation)
-		r.say("violation: %s", r.judged(false, rep.Violation))
-		r.say("%s", rep.Replay)
+		r.say("%s", r.judged(false, rep.Violation))
+		r.say("again: %s", r.strong(rep.Replay))
 	} else {
 		r.say("violations: %s", r.judged(true, "none"))
 	}
@@ -76,7 +76,7 @@ func faults(fs []Fault) string {
 	parts := make([]string, 0, len(fs))
 	for _, f := range fs {
 		if f.Count > 0 {
-			parts = append(parts, fmt.Sprintf("%s %s", thousands(f.Count), f.Kind))
+			parts = append(parts, fmt.Sprintf("%s %s", f.Kind, thousands(f.Count)))
 		}
 	}
 	return "faults: " + strings.Join(parts, ", ")

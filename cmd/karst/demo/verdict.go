@@ -26,6 +26,8 @@ type audit struct {
 	delays    map[string]*delay
 	seen      []uint8
 	positions [partitions]int64
+
+	unreadable string // partitions that could not be read to their end
 }
 
 type delay struct {
@@ -45,14 +47,21 @@ func (a *audit) read(ctx context.Context, seeds []string, ends [partitions]int64
 		return err
 	}
 	defer cl.Close()
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
 	last := map[string]int{} // by key: the row before
 	a.seen, a.delays = make([]uint8, l.rows.total), map[string]*delay{}
-	for !a.complete(ends) {
-		fetches := cl.PollRecords(ctx, 20_000)
+	for moved := time.Now(); !a.complete(ends); {
+		poll, cancel := context.WithTimeout(ctx, time.Second)
+		fetches := cl.PollRecords(poll, 20_000)
+		cancel()
 		if ctx.Err() != nil {
-			return fmt.Errorf("reading the log back: %w", ctx.Err())
+			return ctx.Err()
+		}
+		if fetches.NumRecords() > 0 {
+			moved = time.Now()
+		}
+		if time.Since(moved) > standstill {
+			a.unreadable = a.open(ends)
+			break
 		}
 		fetches.EachRecord(func(r *kgo.Record) { a.record(r, l, last) })
 	}
@@ -72,13 +81,20 @@ func (a *audit) close(l *load) {
 	}
 }
 
-func (a *audit) complete(ends [partitions]int64) bool {
+// standstill is how long nothing may move before it counts as broken.
+const standstill = 15 * time.Second
+
+func (a *audit) complete(ends [partitions]int64) bool { return a.open(ends) == "" }
+
+// open names the partitions that were not read to their end.
+func (a *audit) open(ends [partitions]int64) string {
+	var parts []string
 	for p, end := range ends {
 		if a.positions[p] < end {
-			return false
+			parts = append(parts, fmt.Sprintf("%s-%d stands at %d of %d", topic, p, a.positions[p], end))
 		}
 	}
-	return true
+	return strings.Join(parts, ", ")
 }
 
 // record judges one record. Within a partition records come in order of offset, and a key has one
@@ -161,17 +177,20 @@ func (r *run) sceneVerdict(ctx context.Context) error {
 	acked, redelivered := r.load.acked.Load(), r.readers.redelivered()
 	unread := acked - r.readers.distinct.Load()
 	r.check(acked == int64(r.rows.total), "rows acknowledged", thousands(acked), "of "+thousands(int64(r.rows.total)))
+	if a.unreadable != "" {
+		r.bad = append(r.bad, "unreadable: "+a.unreadable)
+	}
 	r.check(a.lost == 0, "lost", thousands(a.lost), "by row number in the log")
 	r.check(a.twice == 0, "stored twice", thousands(a.twice), "by row number in the log")
-	r.check(a.altered+a.strange == 0, "altered", thousands(a.altered+a.strange), "by checksum of each value")
+	r.check(a.altered+a.strange == 0, "altered", thousands(a.altered+a.strange), "by checksum")
 	r.check(a.disorder == 0, "out of order", thousands(a.disorder), "within a key")
 	r.check(unread <= 0, "not delivered to the group", thousands(max(unread, 0)), "")
-	r.fact("redelivered to the group", thousands(redelivered), "allowed: members commit once a second")
+	r.fact("redelivered to the group", thousands(redelivered), "allowed, and counted")
 	r.check(inSync(d) == partitions, "partitions with every copy in sync", fmt.Sprint(inSync(d)), fmt.Sprintf("of %d", partitions))
 	if filesErr != nil {
-		r.check(false, "bytes equal on all nodes", "no", filesErr.Error())
+		r.check(false, "segment bytes equal on all nodes", "no", filesErr.Error())
 	} else {
-		r.check(files > 0 || a.stored == 0, "bytes equal on all nodes", thousands(files), "of segment files, up to the high watermark")
+		r.check(files > 0 || a.stored == 0, "segment bytes equal on all nodes", thousands(files), "up to the high watermark")
 	}
 	for _, b := range r.bad {
 		r.say("%s  %s", r.judged(false, "BAD"), b)
@@ -199,12 +218,12 @@ func (r *run) check(ok bool, what, value, note string) {
 		mark = r.judged(false, "BAD")
 		r.bad = append(r.bad, what+" "+value)
 	}
-	r.say("%s  %-36s %12s  %s", mark, what, value, r.faint(note))
+	r.say("%s  %-34s %11s  %s", mark, what, value, r.faint(note))
 }
 
 // fact shows a line that cannot be bad.
 func (r *run) fact(what, value, note string) {
-	r.say("     %-36s %12s  %s", what, value, r.faint(note))
+	r.say("     %-34s %11s  %s", what, value, r.faint(note))
 }
 
 // next says what to type.

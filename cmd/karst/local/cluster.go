@@ -21,6 +21,7 @@ type Cluster struct {
 	lock    *os.File
 	nodes   []*process
 	socket  net.Listener
+	ports   claims
 	spawn   chan func() // served by the thread to which the nodes are tied
 	closing sync.Once
 }
@@ -54,6 +55,7 @@ func (c *Cluster) open() (err error) {
 	}
 	defer func() {
 		if err != nil {
+			c.ports.close()
 			c.lock.Close()
 		}
 	}()
@@ -89,7 +91,7 @@ func (c *Cluster) open() (err error) {
 // assign chooses every port and lays the nodes out.
 func (c *Cluster) assign() error {
 	s := &c.spec
-	var claimed claims
+	claimed := &c.ports
 	defer claimed.release()
 	host := s.listenHost()
 	kafka := make([]int, s.Nodes)
@@ -149,11 +151,15 @@ func (c *Cluster) Ready(ctx context.Context) error {
 			select {
 			case <-serving:
 			default:
-				return catalogue.DevNodeDied.New("n%d ended before the cluster was ready", p.id).
-					Because(p.logTail(12)...).Try("read " + p.shown.Log)
+				return p.died("n%d ended before the cluster was ready", p.id)
 			}
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+	for _, p := range c.nodes {
+		if p.node().State == Dead {
+			return p.died("n%d ended before the cluster was ready", p.id)
 		}
 	}
 	return nil
@@ -202,6 +208,7 @@ func (c *Cluster) Close() {
 		if c.spec.Remove {
 			c.spec.clear()
 		}
+		c.ports.close()
 		c.lock.Close()
 	})
 }

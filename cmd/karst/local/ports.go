@@ -3,6 +3,7 @@ package local
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -11,10 +12,16 @@ import (
 	"github.com/karst-stream/karst/cmd/karst/catalogue"
 )
 
-// claims holds listeners on the ports that were chosen, so that two choices never meet; release
-// frees them for the nodes.
-type claims struct{ held []net.Listener }
+// claims are the ports that a cluster chose. Until release, a listener holds each, so that two choices
+// never meet. The marks stay for as long as the supervisor lives: a node binds its port at once, but
+// listens only when the cluster answers, and until then the kernel would give the port away; so would
+// it while a node is dead.
+type claims struct {
+	held  []net.Listener
+	marks []io.Closer
+}
 
+// release frees the ports for the nodes.
 func (c *claims) release() {
 	for _, l := range c.held {
 		l.Close()
@@ -22,13 +29,27 @@ func (c *claims) release() {
 	c.held = nil
 }
 
+// close gives the ports up.
+func (c *claims) close() {
+	c.release()
+	for _, m := range c.marks {
+		m.Close()
+	}
+	c.marks = nil
+}
+
 // take claims one port, which is free.
 func (c *claims) take(host string, port int) error {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	m, err := mark(port)
 	if err != nil {
 		return err
 	}
-	c.held = append(c.held, l)
+	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		m.Close()
+		return err
+	}
+	c.held, c.marks = append(c.held, l), append(c.marks, m)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,7 +14,13 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/karst-stream/karst/cmd/karst/catalogue"
 )
+
+// ErrPortClash says that somebody took a port between our choice and the node's start. Another start
+// chooses others.
+var ErrPortClash = errors.New("a port was taken meanwhile")
 
 // process is one node: its arguments stay, its running instance changes.
 type process struct {
@@ -199,6 +206,16 @@ func (p *process) node() Node {
 		n.ReadyIn = p.readyIn.Milliseconds()
 	}
 	return n
+}
+
+// died is the error of a node that ended by itself. It wraps ErrPortClash when that was the reason.
+func (p *process) died(format string, args ...any) error {
+	tail := p.logTail(12)
+	e := catalogue.DevNodeDied.New(format, args...).Because(tail...).Try("read " + p.shown.Log)
+	if strings.Contains(strings.Join(tail, "\n"), "error "+catalogue.PortTaken.Code) {
+		return e.Wrap(ErrPortClash)
+	}
+	return e
 }
 
 // logTail is the end of the node's log, for an error message.

@@ -155,8 +155,7 @@ func (c *Cluster) revive(targets []*process, id int32) error {
 		select {
 		case <-serving:
 		case <-gone:
-			return catalogue.DevNodeDied.New("n%d ended again", p.id).
-				Because(p.logTail(12)...).Try("read " + p.shown.Log)
+			return p.died("n%d ended again", p.id)
 		case <-deadline.C:
 			return catalogue.DevNotReady.New("n%d runs, but does not serve yet", p.id).
 				Try("karst dev status", "read "+p.shown.Log)

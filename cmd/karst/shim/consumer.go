@@ -192,6 +192,8 @@ func runConsumer(ctx context.Context, s *streams, o *options) int {
 		consumerFlags.usage(s.err)
 		return 1
 	}
+	o.deprecated(s.out, "Option --%s is deprecated and will be removed in a future version. Use --%s instead.",
+		"consumer-property", "command-property", "consumer.config", "command-config", "property", "formatter-property")
 	props, err := o.properties("property", "formatter-property")
 	if err != nil {
 		fmt.Fprintln(s.err, err)

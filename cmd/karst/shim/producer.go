@@ -149,6 +149,8 @@ func runProducer(ctx context.Context, s *streams, o *options) int {
 		producerFlags.usage(s.err)
 		return 1
 	}
+	o.deprecated(s.out, "Warning: --%s is deprecated and will be removed in a future version. Use --%s instead.",
+		"producer-property", "command-property", "property", "reader-property", "producer.config", "command-config")
 	props, err := o.properties("property", "reader-property")
 	if err != nil {
 		fmt.Fprintln(s.err, err)

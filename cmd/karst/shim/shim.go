@@ -193,5 +193,14 @@ func (o *options) properties(names ...string) (map[string]string, error) {
 	return out, nil
 }
 
+// deprecated says of options given what Kafka 4.3 says of them; pairs are an option and its successor.
+func (o *options) deprecated(w io.Writer, format string, pairs ...string) {
+	for i := 0; i < len(pairs); i += 2 {
+		if o.has(pairs[i]) {
+			fmt.Fprintf(w, format+"\n", pairs[i], pairs[i+1])
+		}
+	}
+}
+
 // uuid is a topic id as Java's tools show it.
 func uuid(id [16]byte) string { return base64.RawURLEncoding.EncodeToString(id[:]) }

@@ -1,0 +1,50 @@
+# `make` prints what there is. Everything here also runs without make: each recipe is one command.
+
+GO       ?= go
+SEED     ?= 1
+SEEDS    ?= 1..100
+FOR      ?= 60s
+FUZZTIME ?= 10m
+SUITES   ?= $(abspath ../shared/conformance)
+
+.PHONY: help build quick check lint sim sweep soak mutants fuzz conformance demo
+
+help: ## print the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/karst
+	$(GO) build -o bin/karst ./cmd/karst
+
+quick: ## the tests of what decides, in about 20 s
+	$(GO) test ./core/... ./checker/... ./diskio/fake ./netsim/fake ./cmd/karst-vet ./cmd/karst-gen
+
+check: ## every test, and go vet
+	$(GO) vet ./...
+	$(GO) test ./...
+
+lint: ## karst-vet, go vet, staticcheck
+	$(GO) run ./cmd/karst-vet
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -checks inherit,-ST1005 ./...
+
+sim: ## one seed of the simulator; SEED=n FOR=60s, TRACE=--trace prints every event
+	$(GO) run ./cmd/karst sim run --seed $(SEED) --for $(FOR) $(TRACE)
+
+sweep: ## many seeds, each twice; SEEDS=a..b FOR=60s
+	$(GO) run ./cmd/karst sim run --seeds $(SEEDS) --for $(FOR) --twice
+
+soak: ## seeds that nobody has seen, until a promise breaks or ^C
+	$(GO) build -o bin/karst ./cmd/karst
+	a=$$(date +%s)000; while bin/karst sim run --seeds $$a..$$((a + 999)) --for $(FOR); do a=$$((a + 1000)); done; exit 1
+
+mutants: ## plants each bug of the code in turn; the simulator must find it within 500 seeds
+	GO="$(GO)" .ci/mutants
+
+fuzz: ## each fuzz target for FUZZTIME=10m
+	GO="$(GO)" FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+conformance: build ## foreign suites, whole: ported.sh and clients.sh of SUITES=../shared/conformance
+	SUITES="$(SUITES)" KARST="$(abspath bin/karst)" .ci/conformance/whole
+
+demo: ## the main job on real flights
+	$(GO) run ./cmd/karst demo

@@ -1,0 +1,2 @@
+// Package mut is empty.
+package mut

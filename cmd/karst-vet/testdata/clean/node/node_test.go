@@ -1,0 +1,3 @@
+package node
+
+import _ "example.test/clean/core/det"
