@@ -83,6 +83,7 @@ type State struct {
 	groups map[core.GroupID]*group
 	now    core.Mono
 	deaf   bool
+	muted  bool
 }
 
 // NewState judges groups that have a replica on each of n nodes.
@@ -95,6 +96,9 @@ func (s *State) At(now core.Mono) { s.now = now }
 
 // Deafen ends all judgement: the world breaks promises that the invariants rest on.
 func (s *State) Deafen() { s.deaf = true }
+
+// Mute makes State ignore what it is told for a while: a step whose effects never happen.
+func (s *State) Mute(on bool) { s.muted = on }
 
 func (s *State) fail(id string, n core.NodeID, g core.GroupID, format string, args ...any) {
 	if !s.deaf {
@@ -132,6 +136,9 @@ func (p *group) canonAt(i core.Index) *canonical {
 // Restarted: a replica begins, with the entries [first, last] that Appended now repeats. What it had
 // claimed to be durable must be among them, and it remembers its last vote (I7).
 func (s *State) Restarted(n core.NodeID, g core.GroupID, first, last core.Index, hard journal.Hard) {
+	if s.muted {
+		return
+	}
 	_, c := s.at(n, g)
 	if hard.Term < c.term {
 		s.fail("I7", n, g, "term %d after a restart, but an answer in term %d had left", hard.Term, c.term)
@@ -158,6 +165,9 @@ func (s *State) Restarted(n core.NodeID, g core.GroupID, first, last core.Index,
 
 // Installed: everything up to i came as whole segments.
 func (s *State) Installed(n core.NodeID, g core.GroupID, i core.Index, t core.Term, end core.Offset) {
+	if s.muted {
+		return
+	}
 	p, c := s.at(n, g)
 	if k := p.canonAt(i); k != nil {
 		if k.term != t {
@@ -179,6 +189,9 @@ func (s *State) Installed(n core.NodeID, g core.GroupID, i core.Index, t core.Te
 // BecameLeader: I2 and I3. It says nothing of the leader's own vote: with a slow disk two others may
 // elect it before that is durable, and then its loss harms nobody.
 func (s *State) BecameLeader(n core.NodeID, g core.GroupID, id core.RaftID, t core.Term, last core.Index) {
+	if s.muted {
+		return
+	}
 	p, c := s.at(n, g)
 	if was, ok := p.leaders[t]; ok && was != id {
 		s.fail("I2", n, g, "%x leads term %d, and so does %x", uint64(id), t, uint64(was))
@@ -204,6 +217,9 @@ func (s *State) BecameLeader(n core.NodeID, g core.GroupID, id core.RaftID, t co
 // Appended: I1, by the induction of raft: equal (index, term) means an equal entry and an equal
 // (index-1, term of it).
 func (s *State) Appended(n core.NodeID, g core.GroupID, i core.Index, t core.Term, hash det.Hash) {
+	if s.muted {
+		return
+	}
 	p, c := s.at(n, g)
 	if len(c.log) == 0 {
 		c.first = i
@@ -236,6 +252,9 @@ func (s *State) Appended(n core.NodeID, g core.GroupID, i core.Index, t core.Ter
 
 // Truncated: I9.
 func (s *State) Truncated(n core.NodeID, g core.GroupID, from core.Index) {
+	if s.muted {
+		return
+	}
 	p, c := s.at(n, g)
 	if from <= c.committed {
 		s.fail("I9", n, g, "it truncated from index %d, and had committed %d", from, c.committed)
@@ -251,6 +270,9 @@ func (s *State) Truncated(n core.NodeID, g core.GroupID, from core.Index) {
 
 // Completed: all up to i is durable here, the replica says.
 func (s *State) Completed(n core.NodeID, g core.GroupID, i core.Index) {
+	if s.muted {
+		return
+	}
 	_, c := s.at(n, g)
 	c.before = nil
 	if i > c.last() && len(c.log) > 0 {
@@ -271,6 +293,9 @@ func (p *group) durable(i core.Index, e entry) (n int) {
 
 // Committed: I4 and I5.
 func (s *State) Committed(n core.NodeID, g core.GroupID, to core.Index) {
+	if s.muted {
+		return
+	}
 	p, c := s.at(n, g)
 	for i := c.committed + 1; i <= to; i++ {
 		if i < c.first {
@@ -303,6 +328,9 @@ func (s *State) Committed(n core.NodeID, g core.GroupID, to core.Index) {
 
 // Applied: I4 and I10.
 func (s *State) Applied(n core.NodeID, g core.GroupID, i core.Index, t core.Term, hash det.Hash, base core.Offset, count int32) {
+	if s.muted {
+		return
+	}
 	p, c := s.at(n, g)
 	if c.applied != 0 && i != c.applied+1 {
 		s.fail("I4", n, g, "it applied index %d after %d", i, c.applied)
@@ -369,6 +397,9 @@ func (p *group) claim(n core.NodeID, i core.Index, hw core.Offset, s *State) {
 
 // HighWatermark: I8.
 func (s *State) HighWatermark(n core.NodeID, g core.GroupID, e core.Epoch, start, hw, end core.Offset) {
+	if s.muted {
+		return
+	}
 	p, c := s.at(n, g)
 	if hw < c.hw || start < c.start || e < c.epoch {
 		s.fail("I8", n, g, "epoch %d, log start %d, high watermark %d follow %d, %d, %d", e, start, hw, c.epoch, c.start, c.hw)
@@ -382,6 +413,9 @@ func (s *State) HighWatermark(n core.NodeID, g core.GroupID, e core.Epoch, start
 
 // AckedAll: I6, as the replicas claim; the simulator's disks are asked too.
 func (s *State) AckedAll(n core.NodeID, g core.GroupID, base, last core.Offset, i core.Index) {
+	if s.muted {
+		return
+	}
 	p, c := s.at(n, g)
 	s.Acks++
 	k := p.canonAt(i)
@@ -399,7 +433,7 @@ func (s *State) AckedAll(n core.NodeID, g core.GroupID, base, last core.Offset, 
 
 // Sent: I7. A vote given and entries acknowledged are durable, now and over every restart.
 func (s *State) Sent(n core.NodeID, g core.GroupID, m *raftpb.Message) {
-	if m.Reject || m.Type != raftpb.MsgVoteResp && m.Type != raftpb.MsgAppResp {
+	if s.muted || m.Reject || m.Type != raftpb.MsgVoteResp && m.Type != raftpb.MsgAppResp {
 		return
 	}
 	_, c := s.at(n, g)
@@ -423,6 +457,9 @@ func (s *State) Sent(n core.NodeID, g core.GroupID, m *raftpb.Message) {
 
 // Served: A24 on the broker's side, and I8 across leaders.
 func (s *State) Served(n core.NodeID, g core.GroupID, from, to, hw core.Offset) {
+	if s.muted {
+		return
+	}
 	p, c := s.at(n, g)
 	if to > hw {
 		s.fail("A24", n, g, "it served offsets up to %d above the high watermark %d", to-1, hw)
@@ -436,6 +473,9 @@ func (s *State) Served(n core.NodeID, g core.GroupID, from, to, hw core.Offset) 
 
 // Producers: I12.
 func (s *State) Producers(n core.NodeID, g core.GroupID, applied core.Index, hash det.Hash) {
+	if s.muted {
+		return
+	}
 	p, _ := s.at(n, g)
 	was, ok := p.digests[applied]
 	if ok && was != hash {

@@ -73,6 +73,7 @@ func (w *World) stop(n *node, power bool) {
 	}
 	n.alive = false
 	w.line("stop", n.id, 0, uint64(n.life), b2u(power), nil)
+	w.lastLetters(n)
 	for _, l := range n.shards {
 		for i := range l.inbox {
 			l.inbox[i].Body.Release()
@@ -91,6 +92,53 @@ func (w *World) stop(n *node, power bool) {
 		n.disk.PowerLoss()
 	} else {
 		n.disk.Kill()
+	}
+}
+
+// lastLetters lets the shards of a dying process read the mail that is on its way, in steps whose
+// effects never leave. Letters hold memory that only their readers can give back.
+func (w *World) lastLetters(n *node) {
+	w.deaf = true
+	w.judge.Mute(true)
+	defer func() {
+		w.deaf = false
+		w.judge.Mute(false)
+	}()
+	var fx core.Effects
+	for again := true; again && !w.failed; {
+		again = false
+		for s, l := range n.shards {
+			var letters []core.Event
+			for i := range l.inbox {
+				if ev := &l.inbox[i]; ev.Kind == core.MailIn {
+					letters = append(letters, *ev)
+					*ev = core.Event{Kind: core.Tick}
+				}
+			}
+			for from := range n.shards {
+				pair := from*len(n.shards) + s
+				for _, m := range n.mail[pair] {
+					letters = append(letters, core.Event{Kind: core.MailIn, Shard: core.ShardID(from), Mail: m})
+				}
+				n.mail[pair] = nil
+			}
+			if len(letters) == 0 {
+				continue
+			}
+			again = true
+			fx.Reset()
+			w.run(n, core.ShardID(s), l.m, letters, &fx)
+			for i := range fx.List {
+				e := &fx.List[i]
+				for _, r := range fx.Vec(e) {
+					r.Release()
+				}
+				if e.Kind == core.MailOut {
+					pair := s*len(n.shards) + int(e.Shard)
+					n.mail[pair] = append(n.mail[pair], e.Mail)
+				}
+			}
+		}
 	}
 }
 
@@ -142,7 +190,7 @@ func (w *World) step(n *node, s core.ShardID) {
 		}
 	}
 	w.fx.Reset()
-	l.wake = w.run(n, s, l)
+	l.wake = w.run(n, s, l.m, l.taken, &w.fx)
 	w.result.Steps++
 	life := n.life
 	for i := range w.fx.List {
@@ -166,7 +214,7 @@ func (w *World) step(n *node, s core.ShardID) {
 }
 
 // run calls Step; a panic of the core is a finding, not the end of the simulator.
-func (w *World) run(n *node, s core.ShardID, l *looper) (wake core.Mono) {
+func (w *World) run(n *node, s core.ShardID, m machine, events []core.Event, fx *core.Effects) (wake core.Mono) {
 	defer func() {
 		if p := recover(); p != nil {
 			wake = core.Never
@@ -174,7 +222,7 @@ func (w *World) run(n *node, s core.ShardID, l *looper) (wake core.Mono) {
 		}
 	}()
 	w.judge.At(w.now)
-	return l.m.Step(w.clock(n), l.taken, &w.fx)
+	return m.Step(w.clock(n), events, fx)
 }
 
 // clock is what a node believes the time to be.

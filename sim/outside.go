@@ -169,7 +169,7 @@ func (w *World) calm() {
 
 // moment is something that an aimed crash may wait for: it comes in the next instants.
 func (w *World) moment(n core.NodeID, kind int64) {
-	if len(w.aimed) == 0 {
+	if len(w.aimed) == 0 || w.deaf {
 		return
 	}
 	i := slices.IndexFunc(w.aimed, func(f Fault) bool { return f.Node == n && f.N == kind })

@@ -45,6 +45,7 @@ type World struct {
 	hash   det.Hash
 	result Result
 	failed bool
+	deaf   bool // what replicas do now is undone by the end of their process
 
 	stage   stage
 	began   core.Mono // of the load

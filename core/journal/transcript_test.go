@@ -23,11 +23,10 @@ import (
 //	flip file=NAME at=N        a bit rots
 //	recover
 type script struct {
-	t     *testing.T
-	disk  *disk
-	rig   *rig
-	found *journal.Found
-	past  []core.FileInfo
+	t    *testing.T
+	disk *disk
+	rig  *rig
+	past []core.FileInfo
 }
 
 func (s *script) run(d *datadriven.TestData) string {

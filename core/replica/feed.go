@@ -18,8 +18,7 @@ type feed struct {
 	m       Machine
 	next    core.Offset // the next offset the machine wants
 	reading bool
-	done    core.Offset // the applied end of the log
-	caught  []func()    // called when the machine has reached what was applied at the time of asking
+	caught  []func() // called when the machine has reached what was applied at the time of asking
 	wants   []core.Offset
 }
 

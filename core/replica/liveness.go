@@ -1,9 +1,6 @@
 package replica
 
 import (
-	"go.etcd.io/raft/v3"
-	"go.etcd.io/raft/v3/raftpb"
-
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
 )
@@ -226,12 +223,4 @@ func (r *Replica) confirmedSleep(from core.NodeID, c Control) {
 		}
 	}
 	r.maySleep()
-}
-
-// A follower learns that everything is committed from the next heartbeat; an idle leader sends one
-// at once so that sleep does not wait for it.
-func (r *Replica) nudge() {
-	if r.leads && r.rn != nil {
-		_ = r.rn.Step(raftpb.Message{Type: raftpb.MsgBeat, From: raft.LocalAppendThread})
-	}
 }

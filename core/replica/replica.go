@@ -58,14 +58,11 @@ type staged struct {
 
 // appending is a MsgStorageAppend on its way to the disk.
 type appending struct {
-	seq   uint64 // journal frame; 0: nothing of it is in the journal
-	ops   int    // other disk operations that are outstanding
-	last  uint64 // index of its last entry, 0 when it has none
-	term  uint64 // of that entry
-	hard  journal.Hard
-	resp  []raftpb.Message
-	snap  *raftpb.Snapshot
-	dirty bool // a journal frame was written, whose durability counts
+	seq  uint64 // journal frame; 0: nothing of it is in the journal
+	ops  int    // other disk operations that are outstanding
+	last uint64 // index of its last entry, 0 when it has none
+	term uint64 // of that entry
+	resp []raftpb.Message
 }
 
 // Replica is one copy of one partition. Its shard calls it from one goroutine.
@@ -92,7 +89,6 @@ type Replica struct {
 	noop  uint64    // index of this term's no-op, when leading
 	match []matched // by voter, sorted; leader only
 	isr   []core.NodeID
-	told  Info // what Changed last reported
 
 	// The write path.
 	next     core.Offset // leader: the next offset to assign

@@ -38,7 +38,6 @@ type admin struct {
 	queue     []*command
 	number    uint64
 	retry     det.Timer
-	pushed    core.Term            // the leader's term in which the queue was last delivered
 	term      core.Term            // in which seen was begun
 	seen      map[meta.Origin]bool //det:ok looked up, never ranged: proposed in term
 }

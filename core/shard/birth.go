@@ -88,7 +88,6 @@ type link struct {
 	hello   *hello      // its newest, on this link
 	member  bool        // hello says our cluster, and is synced here
 	heardAt core.Mono
-	pinged  core.Mono
 }
 
 // home is what shard 0 has beside a shard.

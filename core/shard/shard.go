@@ -13,7 +13,6 @@ package shard
 
 import (
 	"fmt"
-	"runtime/debug"
 	"strconv"
 
 	"github.com/karst-stream/karst/core"
@@ -214,7 +213,6 @@ func (s *Shard) guard(h *hosted, f func()) {
 			if h.r.Offline() != "" {
 				panic(x) // even being offline failed: the shard cannot go on
 			}
-			println("DBG", fmt.Sprint(x), string(debug.Stack()))
 			h.r.Fail(fmt.Sprint(x))
 		}
 	}()
