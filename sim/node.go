@@ -54,7 +54,7 @@ func (w *World) start(n *node) {
 	w.line("start", n.id, 0, uint64(n.life), 0, nil)
 	ms, err := w.drv.boot(w, n)
 	if err != nil {
-		w.fail("start of node %d: %v", n.id, err)
+		w.refused(n, err)
 		return
 	}
 	n.mail = make([][]core.Mail, len(ms)*len(ms))
@@ -64,6 +64,15 @@ func (w *World) start(n *node) {
 		w.give(n, core.ShardID(i), core.Event{Kind: core.Tick})
 	}
 	w.net.Up(w.now, n.id)
+}
+
+// refused is a process that does not begin on its disk. No honest disk gives it a reason.
+func (w *World) refused(n *node, err error) {
+	w.note("node %d does not start: %v", n.id, err)
+	if w.plan.Liars == 0 {
+		w.failAt("start", "node %d: %v", n.id, err)
+	}
+	n.alive = false
 }
 
 // stop ends a process at once. power: with the machine.
@@ -365,7 +374,7 @@ func (w *World) fatal(n *node, text string) {
 	n.fatal = text
 	w.result.Fatals++
 	w.note("node %d ended itself: %s", n.id, text)
-	if w.result.Fatals > 50 {
+	if w.result.Fatals > 50 && w.plan.Liars == 0 {
 		w.failAt("fatal", "node %d ends itself again and again: %s", n.id, text)
 	}
 	w.stop(n, false)

@@ -131,6 +131,14 @@ func Swarm(seed uint64, redraw int, length core.Mono) Plan {
 	return p
 }
 
+// lie makes some disks lie about fsync and lets the power fail everywhere at once, which is when the
+// truth comes out.
+func (p *Plan) lie(disks int) {
+	p.Liars, p.EndPower = disks, true
+	p.Faults = append(p.Faults, Fault{At: p.For * 3 / 5, Kind: PowerAll, For: min(core.Second, p.For/8)})
+	slices.SortStableFunc(p.Faults, func(a, b Fault) int { return int(a.At - b.At) })
+}
+
 type swarm struct {
 	p   *Plan
 	rng *det.Rand

@@ -76,7 +76,9 @@ func Run(seed uint64, opts Options) Result {
 	}
 	for redraw := 0; ; redraw++ {
 		plan := Swarm(seed, redraw, opts.For)
-		plan.Liars = opts.Liars
+		if opts.Liars > 0 {
+			plan.lie(opts.Liars)
+		}
 		r := RunPlan(plan, opts)
 		r.Redraws = redraw
 		if r.Violation != nil || redraw == maxRedraws || r.Empty() == "" {

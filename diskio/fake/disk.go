@@ -46,7 +46,7 @@ type handle struct {
 // Disk is one node's. It is not safe for several goroutines.
 type Disk struct {
 	Latency Latency
-	Lies    bool // syncs report success and do nothing
+	Lies    bool // syncs report success at once; what is written reaches the platter now and then
 	Faults  Faults
 
 	rng     *det.Rand
@@ -54,6 +54,8 @@ type Disk struct {
 	open    map[core.FileID]*handle
 	fail    bool // the next sync fails
 	broken  bool // one failed since the last start
+	now     core.Mono
+	flushed core.Mono // when a lying disk last emptied its cache
 	spare   []*op
 	scratch []byte
 }
@@ -70,6 +72,7 @@ func (d *Disk) FailNextSync() { d.fail = true }
 // Submit takes a disk effect with its Refs and says when it is due: the world then calls Complete of
 // its file. Operations on one file are due in the order of submission.
 func (d *Disk) Submit(now core.Mono, e *core.Effect, vec []core.Ref) core.Mono {
+	d.now = now
 	o := d.take()
 	o.kind, o.sync, o.file, o.off, o.n, o.id, o.path = e.Kind, e.Sync, e.File, e.Off, e.N, e.Op, e.Path
 	o.refs = append(o.refs[:0], vec...)
@@ -164,11 +167,28 @@ func (d *Disk) sync(f *file) core.Errno {
 		return core.ErrIO
 	}
 	if d.Lies {
-		d.Faults.Lies++
+		d.lie()
 		return core.OK
 	}
 	f.sync()
 	return core.OK
+}
+
+// lie reports success. The device empties its cache as a whole, every second or so.
+func (d *Disk) lie() {
+	d.Faults.Lies++
+	if d.now < d.flushed {
+		return
+	}
+	d.flushed = d.now + core.Mono(d.rng.Between(int64(core.Second)/5, 2*int64(core.Second)))
+	d.flush()
+}
+
+func (d *Disk) flush() {
+	for _, f := range d.files { // each by itself: any order gives the same
+		f.sync()
+		f.entry = true
+	}
 }
 
 func (d *Disk) gatherWrite(refs []core.Ref) ([]byte, core.Errno) {
@@ -272,12 +292,8 @@ func (d *Disk) Kill() {
 // still holds of a killed one is synced, because the process will count it as its own.
 func (d *Disk) Start() {
 	d.broken = false
-	if d.Lies {
-		return
-	}
-	for _, f := range d.files { // each by itself: any order gives the same
-		f.sync()
-		f.entry = true
+	if !d.Lies {
+		d.flush()
 	}
 }
 
@@ -285,6 +301,9 @@ func (d *Disk) Start() {
 func (d *Disk) PowerLoss() {
 	d.finishSome(false)
 	how := loss(d.rng.N(4))
+	if d.Lies {
+		how = lossAll // its cache is memory
+	}
 	for _, f := range d.sorted() {
 		dirty := len(f.dirty)
 		if !f.entry && (how == lossAll || how != lossNone && d.rng.Chance(1, 2)) {

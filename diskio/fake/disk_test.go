@@ -214,12 +214,19 @@ func TestDroppedNeighbour(t *testing.T) {
 	}
 }
 
+// A lying disk loses what it called durable, and shows a state that it once had.
 func TestLies(t *testing.T) {
 	d := opened(3)
-	d.Lies = true
 	run(d, core.Effect{Kind: core.Write, Sync: true}, fill(10, 'A')...)
-	if d.OnPlatter("a/b", 0, 10) || d.Faults.Lies == 0 {
+	d.Lies = true
+	run(d, core.Effect{Kind: core.Write, Sync: true}, fill(10, 'B')...) // the first one empties the cache
+	run(d, core.Effect{Kind: core.Write, Sync: true}, fill(10, 'C')...)
+	if d.OnPlatter("a/b", 0, 10) || d.Faults.Lies != 2 {
 		t.Error("a lying disk kept its word")
+	}
+	d.PowerLoss()
+	if got := string(content(t, d, "a/b")); got != "BBBBBBBBBB" {
+		t.Errorf("after the loss of power it holds %q", got)
 	}
 }
 

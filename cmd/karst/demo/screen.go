@@ -3,6 +3,7 @@ package demo
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -80,8 +81,8 @@ func (s *screen) endLive() {
 // meter turns totals into rates over the last second, and remembers them for the curve.
 type meter struct {
 	points  []point
-	curve   []int64 // acknowledged a second, one value a tick
-	peak    int64
+	curve   []int64 // acknowledged a second, one value every few ticks
+	ticks   int
 	printed time.Time
 }
 
@@ -126,21 +127,35 @@ func (s *screen) rates(at time.Duration, sent, read int64, note string) {
 		}
 		return
 	}
-	const ticks = 14
-	s.meter.curve = append(s.meter.curve, instant)
-	if len(s.meter.curve) > ticks {
-		s.meter.curve = s.meter.curve[1:]
+	if s.meter.ticks++; s.meter.ticks%3 == 0 {
+		s.meter.curve = append(s.meter.curve, instant)
 	}
-	s.meter.peak = max(s.meter.peak, instant, 1)
-	var curve strings.Builder
-	for _, v := range s.meter.curve {
-		curve.WriteRune(bars[min(int(v*int64(len(bars)))/int(s.meter.peak), len(bars)-1)])
+	if over := len(s.meter.curve) - curveWidth; over > 0 {
+		s.meter.curve = s.meter.curve[over:]
 	}
 	if note == "" {
 		note = thousands(sent)
 	}
-	s.update(fmt.Sprintf("   %5.1f s %-*s produced %7s/s consumed %7s/s %s", at.Seconds(), ticks, curve.String(),
+	s.update(fmt.Sprintf("   %5.1f s %-*s produced %7s/s consumed %7s/s %s", at.Seconds(), curveWidth, s.meter.bars(),
 		thousands(sentRate), thousands(readRate), note))
+}
+
+const curveWidth = 14
+
+// bars draws the curve. Full height is a little above what is usual: the burst after a pause must not
+// flatten everything else.
+func (m *meter) bars() string {
+	usual := slices.Clone(m.curve)
+	slices.Sort(usual)
+	var full int64 = 1
+	if n := len(usual); n > 0 {
+		full = max(1, usual[n/2]*5/4)
+	}
+	var b strings.Builder
+	for _, v := range m.curve {
+		b.WriteRune(bars[min(v*int64(len(bars))/full, int64(len(bars)-1))])
+	}
+	return b.String()
 }
 
 // thousands writes 1234567 as 1,234,567.

@@ -148,7 +148,7 @@ func (a *audit) airports() string {
 		return strings.Compare(x, y)
 	})
 	var parts []string
-	for _, name := range names[:min(6, len(names))] {
+	for _, name := range names[:min(5, len(names))] {
 		d := a.delays[name]
 		parts = append(parts, fmt.Sprintf("%s %.1f", name, float64(d.minutes)/float64(d.flights)))
 	}
@@ -239,6 +239,6 @@ func (r *run) next() {
 	}
 	r.say("  kcat -b %s -t %s -o -5 -e -f '%%k %%s\\n'", seed, topic)
 	r.say("  python3 -c 'import kafka; [print(m.value) for m in kafka.KafkaConsumer(")
-	r.say("    \"%s\", bootstrap_servers=\"%s\", auto_offset_reset=\"earliest\",", topic, seed)
-	r.say("    consumer_timeout_ms=3000)]' | head")
+	r.say("    \"%s\", bootstrap_servers=\"%s\",", topic, seed)
+	r.say("    auto_offset_reset=\"earliest\", consumer_timeout_ms=3000)]' | head")
 }
