@@ -156,6 +156,10 @@ func (l *Log) place(v Value, at core.Offset, how string) {
 		p.log = append(p.log, spot{})
 	}
 	s := &p.log[at]
+	if s.known && s.v != v && l.fate(s.v).acked {
+		l.fail("A1", "%v was acknowledged at offset %d and is lost: %v was %s there", s.v, at, v, how)
+		return
+	}
 	if s.known && s.v != v {
 		l.fail("A1", "offset %d of partition %d holds %v and was %s with %v", at, v.Partition, s.v, how, v)
 		return

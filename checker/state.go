@@ -2,6 +2,7 @@ package checker
 
 import (
 	"fmt"
+	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -482,6 +483,47 @@ func (s *State) Producers(n core.NodeID, g core.GroupID, applied core.Index, has
 		s.fail("I12", n, g, "its producer state at index %d differs from another replica's", applied)
 	}
 	p.digests[applied] = hash
+}
+
+// Platter is what a disk holds of a group's log: everything up to Mark, and these terms after it.
+type Platter struct {
+	Node  core.NodeID
+	Mark  core.Index
+	Terms []core.Term
+}
+
+func (p *Platter) has(i core.Index, t core.Term) bool {
+	return i <= p.Mark || i-p.Mark <= core.Index(len(p.Terms)) && p.Terms[i-p.Mark-1] == t
+}
+
+// OnPlatters holds the newest committed entry of each group, and with it all before, against what the
+// disks themselves hold (I5).
+func (s *State) OnPlatters(copies func(core.GroupID) []Platter) {
+	for _, g := range s.sorted() {
+		p := s.groups[g]
+		if len(p.canon) == 0 {
+			continue
+		}
+		i, t := p.first+core.Index(len(p.canon))-1, p.canon[len(p.canon)-1].term
+		n := 0
+		for _, c := range copies(g) {
+			if c.has(i, t) {
+				n++
+			}
+		}
+		if n <= s.nodes/2 {
+			s.fail("I5", -1, g, "index %d of term %d is committed and on %d platters of %d", i, t, n, s.nodes)
+		}
+	}
+}
+
+func (s *State) sorted() []core.GroupID {
+	ids := make([]core.GroupID, 0, len(s.groups))
+	for g := range s.groups {
+		ids = append(ids, g)
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // Finish says whether anything was judged at all.

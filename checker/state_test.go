@@ -198,6 +198,20 @@ func TestPlantedReplicaBugs(t *testing.T) {
 	}
 }
 
+func TestPlatters(t *testing.T) {
+	two := []Platter{{Node: 0, Mark: 4}, {Node: 1, Mark: 2, Terms: []core.Term{2, 2}}, {Node: 2, Mark: 2, Terms: []core.Term{2}}}
+	d := stage()
+	d.OnPlatters(func(core.GroupID) []Platter { return two })
+	if len(d.ids) > 0 {
+		t.Error("two of three platters are a majority, and yet:", d.ids)
+	}
+	two[1].Terms[1] = 1
+	d.OnPlatters(func(core.GroupID) []Platter { return two })
+	if !slices.Contains(d.ids, "I5") {
+		t.Error("a committed entry on one platter goes unseen")
+	}
+}
+
 func TestNothingHappened(t *testing.T) {
 	var ids []string
 	NewState(3, func(v Violation) { ids = append(ids, v.ID) }).Finish()

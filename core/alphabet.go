@@ -5,7 +5,7 @@ type EventKind uint8
 
 const (
 	Tick       EventKind = iota + 1 // time passed; the wake-up that the shard asked for, or a nudge
-	ConnOpen                        // Conn was accepted; Body: the name of its listener, then NUL, then the local address
+	ConnOpen                        // Conn was accepted; Body: the name of its listener, the local address and the client's, with a NUL between
 	ConnFrame                       // Conn sent the frame Body (without its length); Check is what Intake said of it
 	ConnSent                        // N bytes of SendConn effects to Conn left the process (cumulative acknowledgement in parts)
 	ConnClosed                      // Conn is gone; nothing sent to it after this arrives

@@ -86,6 +86,7 @@ func (w *World) happened(f Fault, n *node) bool {
 		}
 		w.stop(n, f.Kind == Power)
 	case PowerAll:
+		w.platters()
 		w.powerAll()
 	case Cut:
 		for _, o := range w.nodes {

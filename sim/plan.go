@@ -80,7 +80,7 @@ type Plan struct {
 	Members    int
 	Readers    int
 	MaxRecord  int64
-	Large      int64
+	Large      int64 // one batch in Large is big enough to go straight to its segment; 0: none
 	Window     int64 // bytes of a node's window; 0: the default
 	Journal    int64 // bytes of a journal file; 0: the default
 	Rates      Rates
@@ -115,7 +115,7 @@ func Swarm(seed uint64, redraw int, length core.Mono) Plan {
 		Rate: 200, Producers: int(rng.Between(4, 8)), Groups: 1, Members: int(rng.Between(2, 3)), Readers: 1,
 		MaxRecord: rng.Between(60, 500), EndPower: rng.Chance(1, 2)}
 	if rng.Chance(1, 3) {
-		p.Large = rng.Between(10, 60)
+		p.Large = rng.Between(20, 100)
 	}
 	if rng.Chance(1, 2) {
 		p.Window = 1 << rng.Between(18, 21) // more than the largest batch
@@ -233,7 +233,7 @@ func (s *swarm) others() {
 		p.Rates.Spike, p.SpikeMax = rng.Between(10, 2000), s.span(5*core.Millisecond, 300*core.Millisecond)
 	}
 	if half() {
-		p.Rates.Rot = rng.Between(1e4, 5e5)
+		p.Rates.Rot = rng.Between(100, 2e4)
 	}
 }
 

@@ -2,8 +2,10 @@ package sim
 
 import (
 	"fmt"
+	"runtime/debug"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/karst-stream/karst/core"
 	diskfake "github.com/karst-stream/karst/diskio/fake"
@@ -31,6 +33,7 @@ type Result struct {
 	Acked     int64 // batches
 	Offered   int64
 	Proved    int64 // batches that were on a majority of platters when their answer left
+	Platters  int64 // times at which all platters were recovered and compared with what is committed
 	Leaders   int64 // elections beyond the first of each group
 	Fatals    int64
 	Faults    [faultKinds]int64
@@ -91,8 +94,7 @@ func Run(seed uint64, opts Options) Result {
 func RunPlan(plan Plan, opts Options) Result { return runWith(plan, opts, karst) }
 
 func runWith(plan Plan, opts Options, drv driver) Result {
-	plant(opts.Mutant)
-	core.Poison = true
+	prepare(opts)
 	w := newWorld(plan, opts, drv)
 	w.result.Plan = plan
 	if opts.Trace != nil {
@@ -101,6 +103,17 @@ func runWith(plan Plan, opts Options, drv driver) Result {
 	w.play()
 	return w.result
 }
+
+// prepare sets what a process has one of. A sweep does it before its workers begin.
+func prepare(opts Options) {
+	plant(opts.Mutant)
+	once.Do(func() {
+		core.Poison = true
+		debug.SetGCPercent(400) // worlds are small and short-lived
+	})
+}
+
+var once sync.Once
 
 // Replay is the command that plays a result's run again.
 func (r *Result) Replay(opts Options) string {

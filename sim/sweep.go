@@ -57,6 +57,7 @@ func Sweep(first, last uint64, opts SweepOptions) Summary {
 		opts.Workers = runtime.GOMAXPROCS(0)
 	}
 	opts.Keep = max(opts.Keep, 1)
+	prepare(opts.Options)
 	s := sweeper{opts: opts, next: first, last: last}
 	s.sum.Faults = map[string]int64{}
 	began, cpu := time.Now(), cpuTime()

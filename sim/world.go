@@ -257,6 +257,7 @@ func (w *World) finish() {
 		w.log.Finish()
 		w.judge.Finish()
 		w.compareDisks()
+		w.platters()
 	}
 	w.result.Hash = uint64(w.unseed())
 	w.result.Virtual = w.now

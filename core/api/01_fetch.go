@@ -14,7 +14,8 @@ import (
 //   - Waits up to max_wait until there are min_bytes. An error ends the wait. A new leader that does not
 //     know its high watermark yet is no error while it lasts: after max_wait OFFSET_NOT_AVAILABLE
 //     (DESIGN.md 11, rule 8).
-//   - Sessions (KIP-227) live on the shard that the connection belongs to (fetch_session.go).
+//   - Sessions (KIP-227) live on the shard that made them and are reached from every connection of the
+//     node (fetch_session.go).
 //   - Records go out as the regions that replicas named; nothing is copied but very small ones.
 //   - NOT_LEADER_OR_FOLLOWER names the leader, unless it is known dead (KIP-951).
 //
@@ -33,24 +34,7 @@ func fetch(r *request, body wire.Message) {
 		r.answer(p.refuse(wire.InvalidRequest))
 		return
 	}
-	if err := p.open(); err != wire.None {
-		r.answer(&wire.FetchResponse{ErrorCode: err, Responses: []wire.FetchResponseTopic{}})
-		return
-	}
-	r.conn.desk.refresh(r.h())
-	p.most = max(0, min(int64(q.MaxBytes), r.conn.desk.fetchMax))
-	p.least = min(int64(q.MinBytes), p.most)
-	if q.MaxWaitMs > 0 && p.least > 0 {
-		p.patient = true
-		r.conn.polls = append(r.conn.polls, p)
-	}
-	r.undo = p.release
-	p.reading = 1
-	for i := range p.parts {
-		p.read(i)
-	}
-	p.reading--
-	p.judge()
+	p.open()
 }
 
 // poll is a Fetch on its way.
@@ -58,25 +42,30 @@ type poll struct {
 	r       *request
 	q       *wire.FetchRequest
 	byID    bool
-	session *session // incremental: whose parts these are; nil otherwise
-	full    bool     // a session is to be made
+	session int32 // incremental: whose parts these are; 0 otherwise
+	full    bool  // a session is to be made
 	parts   []fetching
 	most    int64 // bytes wanted at most, and
 	least   int64 // at least before max_wait is over
 	patient bool  // it may wait
 	waiting bool  // the timer runs
+	over    bool  // nothing more is read
 	reading int   // reads that are not back
 }
 
 // fetching is one partition of a poll.
 type fetching struct {
-	cached *cachedPart
-	part   Part // Topic nil: unknown
+	cached cachedPart // as its session had it when the fetch began
+	part   Part       // Topic nil: unknown
 	err    wire.Error
 	leader Leadership
 	region replica.Region
 	out    bool // a read is not back
 	again  bool // and it was called for another meanwhile
+
+	take   []core.Ref // what of the region is answered
+	answer wire.FetchResponsePartition
+	tell   bool // the client does not know it yet
 }
 
 // watched is a partition that may call a connection.
@@ -97,46 +86,72 @@ func (p *poll) refuse(err wire.Error) *wire.FetchResponse {
 }
 
 // open finds out what is to be read: the partitions of the request, or those of its session.
-func (p *poll) open() wire.Error {
-	q, s := p.q, &p.r.conn.desk.sessions
-	var parts []*cachedPart
+func (p *poll) open() {
+	q, desk := p.q, p.r.conn.desk
 	if q.SessionEpoch == initialEpoch || q.SessionEpoch == finalEpoch {
-		if x := s.by[q.SessionId]; x != nil {
-			s.close(x)
-		}
 		p.full = q.SessionEpoch == initialEpoch && p.r.version() >= 7
+		var parts []cachedPart
 		eachFetched(q, func(key partKey, ask *wire.FetchRequestPartition) {
-			parts = append(parts, &cachedPart{key: key, ask: *ask, high: -1, start: -1})
+			c := newCachedPart(key, ask)
+			c.resolve(p.r.h().View())
+			parts = append(parts, c)
 		})
-	} else {
-		x, err := s.next(p.r.h(), q, p.byID)
-		if err != wire.None {
-			return err
+		if q.SessionId == 0 {
+			p.begin(parts)
+			return
 		}
-		if p.session, parts = x, x.parts; len(parts) == 0 {
-			s.close(x)
-			p.session = nil
-		}
+		p.r.h().OnDesk(desk.sessions.shardOf(q.SessionId), func(_ Host, d *Desk) {
+			d.sessions.closeID(q.SessionId)
+		}, func() {
+			if p.r.acting() {
+				p.begin(parts)
+			}
+		})
+		return
 	}
-	p.parts = make([]fetching, len(parts))
-	view := p.r.h().View()
-	for i, c := range parts {
-		f := &p.parts[i]
-		f.cached = c
-		t := view.Topic(c.key.name)
-		if p.byID {
-			t = view.TopicByID(c.key.id)
-		}
+	var (
+		parts []cachedPart
+		err   wire.Error
+	)
+	p.r.h().OnDesk(desk.sessions.shardOf(q.SessionId), func(h Host, d *Desk) {
+		parts, err = d.sessions.next(h, q, p.byID)
+	}, func() {
 		switch {
-		case t != nil && c.key.index >= 0 && int(c.key.index) < len(t.Partitions):
-			f.part = Part{t, c.key.index}
-		case t == nil && p.byID:
-			f.err = wire.UnknownTopicId
+		case !p.r.acting():
+		case err != wire.None:
+			p.r.answer(&wire.FetchResponse{ErrorCode: err, Responses: []wire.FetchResponseTopic{}})
 		default:
-			f.err = wire.UnknownTopicOrPartition
+			if len(parts) > 0 {
+				p.session = q.SessionId
+			}
+			p.begin(parts)
 		}
+	})
+}
+
+// begin reads them.
+func (p *poll) begin(parts []cachedPart) {
+	r, q := p.r, p.q
+	p.parts = make([]fetching, len(parts))
+	view := r.conn.desk.refresh(r.h())
+	for i := range parts {
+		f := &p.parts[i]
+		f.cached = parts[i]
+		f.part, f.err = f.cached.find(view, p.byID)
 	}
-	return wire.None
+	p.most = max(0, min(int64(q.MaxBytes), r.conn.desk.fetchMax))
+	p.least = min(int64(q.MinBytes), p.most)
+	if q.MaxWaitMs > 0 && p.least > 0 {
+		p.patient = true
+		r.conn.polls = append(r.conn.polls, p)
+	}
+	r.undo = p.release
+	p.reading = 1
+	for i := range p.parts {
+		p.read(i)
+	}
+	p.reading--
+	p.judge()
 }
 
 // read asks for the records of one partition, and to be called when there are more.
@@ -154,7 +169,7 @@ func (p *poll) read(i int) {
 	f.out, f.again = true, false
 	p.reading++
 	p.r.h().Read(f.part, op, func(region replica.Region, l Leadership) {
-		if !p.r.acting() {
+		if p.over || !p.r.acting() {
 			releaseAll(region.Bytes)
 			return
 		}
@@ -165,9 +180,6 @@ func (p *poll) read(i int) {
 		f.err = wire.None
 		if region.Err != replica.NotAvailable {
 			f.err = outcomeError(region.Err)
-		}
-		if f.err == wire.UnknownTopicOrPartition && p.byID && p.r.h().View().TopicByID(f.part.Topic.ID) == nil {
-			f.err = wire.UnknownTopicId // deleted meanwhile
 		}
 		if f.again {
 			p.read(i)
@@ -211,7 +223,7 @@ func (c *Conn) notified(g core.GroupID) {
 
 // judge answers when there is enough, or begins to wait.
 func (p *poll) judge() {
-	if p.reading > 0 || !p.r.acting() {
+	if p.reading > 0 || p.over || !p.r.acting() {
 		return
 	}
 	total, ready := int64(0), !p.patient || len(p.parts) == 0
@@ -230,71 +242,81 @@ func (p *poll) judge() {
 	}
 }
 
-// finish answers with what there is.
+// finish answers with what there is, once the session has noted what its client is about to be told.
 func (p *poll) finish() {
 	c := p.r.conn
+	p.over = true
+	p.r.cancel()
 	for i := range c.polls {
 		if c.polls[i] == p {
 			c.polls = append(c.polls[:i], c.polls[i+1:]...)
 			break
 		}
 	}
-	resp := &wire.FetchResponse{Responses: []wire.FetchResponseTopic{}}
-	if p.overtaken() {
-		resp.ErrorCode = wire.InvalidFetchSessionEpoch
-		p.r.answer(resp)
-		p.release()
-		return
-	}
-	var parts [][]core.Ref
+	told := make([]cachedPart, len(p.parts))
 	left, any := p.most, false
 	for i := range p.parts {
 		f := &p.parts[i]
-		take := f.take(left, !any)
-		size := core.Size(take)
+		f.take = f.fit(left, !any)
+		size := core.Size(f.take)
 		left, any = left-size, any || size > 0
-		out := f.answer(size)
-		if size > 0 {
-			out.Records, parts = place(take, parts)
+		f.answer = f.describe()
+		f.tell = f.cached.tell(&f.answer, size)
+		told[i] = f.cached
+	}
+	if p.session == 0 {
+		p.reply(p.make(told))
+		return
+	}
+	overtaken := false
+	p.r.h().OnDesk(c.desk.sessions.shardOf(p.session), func(_ Host, d *Desk) {
+		overtaken = !d.sessions.settle(p.session, p.q.SessionEpoch, told)
+	}, func() {
+		switch {
+		case !p.r.acting():
+		case overtaken:
+			p.r.answer(&wire.FetchResponse{ErrorCode: wire.InvalidFetchSessionEpoch,
+				Responses: []wire.FetchResponseTopic{}})
+			p.release()
+		default:
+			p.reply(p.session)
 		}
-		p.hint(resp, f, &out)
-		if tell := f.cached.tell(&out); tell || p.session == nil {
-			addFetched(resp, f.cached.key, out)
+	})
+}
+
+// make opens a session, if one was asked for, and is its id; else 0.
+func (p *poll) make(told []cachedPart) int32 {
+	if !p.full {
+		return 0
+	}
+	desk := p.r.conn.desk
+	desk.refresh(p.r.h())
+	if x := desk.sessions.open(p.r.h(), p.byID, told, desk.slots); x != nil {
+		return x.id
+	}
+	return 0
+}
+
+func (p *poll) reply(session int32) {
+	resp := &wire.FetchResponse{SessionId: session, Responses: []wire.FetchResponseTopic{}}
+	var parts [][]core.Ref
+	for i := range p.parts {
+		f := &p.parts[i]
+		if len(f.take) > 0 {
+			f.answer.Records, parts = place(f.take, parts)
+		}
+		p.hint(resp, f, &f.answer)
+		if f.tell || p.session == 0 {
+			addFetched(resp, f.cached.key, f.answer)
 		}
 	}
-	p.settle(resp)
 	p.r.answerAs(p.r.version(), resp, parts)
 	p.release()
 }
 
-// overtaken says that a later fetch of the session, or a new one in its place, came before this one was
-// answered.
-func (p *poll) overtaken() bool {
-	return p.session != nil && (p.session.closed || p.session.epoch != nextEpoch(p.q.SessionEpoch))
-}
-
-// settle puts the session into the answer, or makes one.
-func (p *poll) settle(resp *wire.FetchResponse) {
-	desk := p.r.conn.desk
-	switch {
-	case p.session != nil:
-		resp.SessionId = p.session.id
-		p.session.rotate(func(c *cachedPart) bool { return c.fed })
-	case p.full:
-		parts := make([]*cachedPart, len(p.parts))
-		for i := range p.parts {
-			parts[i] = p.parts[i].cached
-		}
-		desk.refresh(p.r.h())
-		if x := desk.sessions.open(p.r.h(), p.byID, parts, desk.slots); x != nil {
-			resp.SessionId = x.id
-		}
-	}
-}
-
-// take is the part of the region that fits: whole Refs from the first on, the first one in any case if
-// must is set.
-func (f *fetching) take(left int64, must bool) []core.Ref {
+// fit is the part of the region that there is room for: whole Refs from the first on, the first one in any
+// case if must is set.
+func (f *fetching) fit(left int64, must bool) []core.Ref {
 	n := 0
 	for n < len(f.region.Bytes) {
 		size := int64(f.region.Bytes[n].Len)
@@ -307,12 +329,11 @@ func (f *fetching) take(left int64, must bool) []core.Ref {
 	return f.region.Bytes[:n]
 }
 
-// answer is the answer for one partition without its records.
-func (f *fetching) answer(size int64) wire.FetchResponsePartition {
+// describe is the answer for one partition without its records.
+func (f *fetching) describe() wire.FetchResponsePartition {
 	out := wire.NewFetchResponsePartition()
 	out.PartitionIndex, out.ErrorCode = f.cached.key.index, f.err
 	out.HighWatermark = -1
-	f.cached.fed = size > 0
 	if f.err == wire.None && f.region.Err == replica.NotAvailable {
 		out.ErrorCode = wire.OffsetNotAvailable
 		return out

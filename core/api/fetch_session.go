@@ -3,6 +3,7 @@ package api
 import (
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/meta"
 	"github.com/karst-stream/karst/core/wire"
 )
 
@@ -21,9 +22,9 @@ const (
 	finalEpoch   = -1
 )
 
-// sessions are the incremental fetch sessions (KIP-227) of one shard. An id carries the shard, so that an
-// id brought to another shard is unknown there for certain: FETCH_SESSION_ID_NOT_FOUND, after which
-// clients begin a new session.
+// sessions are the incremental fetch sessions (KIP-227) that one shard made. An id carries the shard: a
+// session belongs to the node, and a fetch that comes through a connection of another shard asks the one
+// that made it, twice: what is to be read, and whether the answer still counts (Host.OnDesk).
 type sessions struct {
 	shard  core.ShardID
 	shards int
@@ -34,14 +35,13 @@ type sessions struct {
 
 // session is what a broker remembers of a client's fetches.
 type session struct {
-	id     int32
-	epoch  int32 // that the next fetch must carry
-	byID   bool  // fetches v13+, by topic ids
-	parts  []*cachedPart
-	at     map[partKey]*cachedPart //det:ok looked up, never ranged
-	made   core.Mono
-	used   core.Mono
-	closed bool
+	id    int32
+	epoch int32 // that the next fetch must carry
+	byID  bool  // fetches v13+, by topic ids
+	parts []*cachedPart
+	at    map[partKey]*cachedPart //det:ok looked up, never ranged
+	made  core.Mono
+	used  core.Mono
 }
 
 type partKey struct {
@@ -53,6 +53,7 @@ type partKey struct {
 // cachedPart is one partition of a session: what the client asked, and what it was told last.
 type cachedPart struct {
 	key   partKey
+	name  string // of the topic, also byID; "" while the id is unknown
 	ask   wire.FetchRequestPartition
 	high  int64 // -1: answer in any case
 	start int64
@@ -66,6 +67,45 @@ func (s *sessions) init(shard core.ShardID, shards int) {
 	s.shard, s.shards, s.by = shard, max(shards, 1), map[int32]*session{}
 }
 
+func newCachedPart(key partKey, ask *wire.FetchRequestPartition) cachedPart {
+	return cachedPart{key: key, name: key.name, ask: *ask, high: -1, start: -1}
+}
+
+// resolve finds the name of a topic id, once: like Kafka's, a session remembers what its ids were called
+// and goes by the name when the topic is deleted, or made again (FetchSession.scala, CachedPartition).
+func (p *cachedPart) resolve(v *meta.View) {
+	if p.name != "" {
+		return
+	}
+	if t := v.TopicByID(p.key.id); t != nil {
+		p.name = t.Name
+	}
+}
+
+// find is the partition, or Kafka's word for why there is none: UNKNOWN_TOPIC_ID only for an id that this
+// session never knew (KafkaApis.handleFetchRequest, ReplicaManager.readFromLog).
+func (p *cachedPart) find(v *meta.View, byID bool) (Part, wire.Error) {
+	if p.name == "" && byID {
+		return Part{}, wire.UnknownTopicId
+	}
+	t := v.Topic(p.name)
+	switch {
+	case t == nil || p.key.index < 0 || int(p.key.index) >= len(t.Partitions):
+		return Part{}, wire.UnknownTopicOrPartition
+	case byID && t.ID != p.key.id:
+		return Part{}, wire.InconsistentTopicId
+	}
+	return Part{t, p.key.index}, wire.None
+}
+
+// shardOf is the shard that made the session with this id; any for an id that none made.
+func (s *sessions) shardOf(id int32) core.ShardID {
+	if k := core.ShardID(id & (1<<shardBits - 1)); int(k) < s.shards {
+		return k
+	}
+	return s.shard
+}
+
 func (s *sessions) newID(rand *det.Rand) int32 {
 	for {
 		id := int32(rand.N(1<<(31-shardBits)))<<shardBits | int32(s.shard)&(1<<shardBits-1)
@@ -77,7 +117,7 @@ func (s *sessions) newID(rand *det.Rand) int32 {
 
 // open makes a session, or answers nil when there is no room. slots is the node's setting; each shard
 // has its part.
-func (s *sessions) open(h Host, byID bool, parts []*cachedPart, slots int64) *session {
+func (s *sessions) open(h Host, byID bool, parts []cachedPart, slots int64) *session {
 	now := h.Now().Mono
 	slots = (slots + int64(s.shards) - 1) / int64(s.shards)
 	if slots <= 0 || len(parts) == 0 || len(parts) > maxSessionPartitions {
@@ -89,8 +129,8 @@ func (s *sessions) open(h Host, byID bool, parts []*cachedPart, slots int64) *se
 		}
 	}
 	x := &session{id: s.newID(h.Rand()), epoch: 1, byID: byID, made: now, used: now, at: map[partKey]*cachedPart{}}
-	for _, p := range parts {
-		if x.at[p.key] == nil {
+	for i := range parts {
+		if p := &parts[i]; x.at[p.key] == nil {
 			x.at[p.key] = p
 			x.parts = append(x.parts, p)
 		}
@@ -132,11 +172,17 @@ func (s *sessions) close(x *session) {
 		}
 	}
 	s.cached -= len(x.parts)
-	x.closed = true
 }
 
-// next takes an incremental fetch: it finds the session, checks the epoch and applies what changed.
-func (s *sessions) next(h Host, q *wire.FetchRequest, byID bool) (*session, wire.Error) {
+func (s *sessions) closeID(id int32) {
+	if x := s.by[id]; x != nil {
+		s.close(x)
+	}
+}
+
+// next takes an incremental fetch: it finds the session, checks the epoch, applies what changed and lists
+// what is to be read. With nothing left to read the session ends.
+func (s *sessions) next(h Host, q *wire.FetchRequest, byID bool) ([]cachedPart, wire.Error) {
 	x := s.by[q.SessionId]
 	switch {
 	case x == nil:
@@ -153,9 +199,9 @@ func (s *sessions) next(h Host, q *wire.FetchRequest, byID bool) (*session, wire
 			p.ask = *ask
 			return
 		}
-		p := &cachedPart{key: key, ask: *ask, high: -1, start: -1}
-		x.at[key] = p
-		x.parts = append(x.parts, p)
+		p := newCachedPart(key, ask)
+		x.at[key] = &p
+		x.parts = append(x.parts, &p)
 	})
 	s.cached += len(x.parts)
 	if len(x.parts) > maxSessionPartitions || s.cached > maxCachedPartitions {
@@ -164,7 +210,32 @@ func (s *sessions) next(h Host, q *wire.FetchRequest, byID bool) (*session, wire
 	}
 	x.epoch = nextEpoch(x.epoch)
 	x.used = h.Now().Mono
-	return x, wire.None
+	view := h.View()
+	parts := make([]cachedPart, len(x.parts))
+	for i, p := range x.parts {
+		p.resolve(view)
+		parts[i] = *p
+	}
+	if len(parts) == 0 {
+		s.close(x)
+	}
+	return parts, wire.None
+}
+
+// settle notes what the client of a session is about to be told in answer to the fetch of epoch. False: a
+// later fetch of the session, or a new one in its place, came before this one was answered.
+func (s *sessions) settle(id, epoch int32, told []cachedPart) bool {
+	x := s.by[id]
+	if x == nil || x.epoch != nextEpoch(epoch) {
+		return false
+	}
+	for i := range told {
+		if p := x.at[told[i].key]; p != nil {
+			p.high, p.start, p.fed = told[i].high, told[i].start, told[i].fed
+		}
+	}
+	x.rotate()
+	return true
 }
 
 func nextEpoch(e int32) int32 {
@@ -199,11 +270,11 @@ func (x *session) forget(topics []wire.FetchRequestForgottenTopic) {
 }
 
 // rotate moves the partitions that had records to the end, so that the next fetch begins with others.
-func (x *session) rotate(fed func(*cachedPart) bool) {
+func (x *session) rotate() {
 	var last []*cachedPart
 	kept := x.parts[:0]
 	for _, p := range x.parts {
-		if fed(p) {
+		if p.fed {
 			last = append(last, p)
 		} else {
 			kept = append(kept, p)
@@ -214,8 +285,9 @@ func (x *session) rotate(fed func(*cachedPart) bool) {
 
 // tell notes what the client is about to be told and says whether it must be: records, an error, or
 // another high watermark or log start than the last time.
-func (p *cachedPart) tell(out *wire.FetchResponsePartition) bool {
-	must := out.Records.Len > 0 || p.high != out.HighWatermark || p.start != out.LogStartOffset
+func (p *cachedPart) tell(out *wire.FetchResponsePartition, size int64) bool {
+	p.fed = size > 0
+	must := p.fed || p.high != out.HighWatermark || p.start != out.LogStartOffset
 	p.high, p.start = out.HighWatermark, out.LogStartOffset
 	if out.ErrorCode != wire.None {
 		p.high, must = -1, true

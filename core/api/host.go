@@ -44,11 +44,15 @@ type ReadOp struct {
 	Notify func()
 }
 
-// ListOp asks for an offset by time or by one of Kafka's special timestamps.
+// ListOp asks for an offset by time, by one of Kafka's special timestamps, or by leader epoch.
 type ListOp struct {
 	Timestamp int64 // -1 latest, -2 earliest, -3 max timestamp, -4 earliest local, -5 latest tiered; else ms
 	Epoch     core.Epoch
+	EndOf     core.Epoch // Timestamp is EpochEnd: where the newest epoch up to this one ends
 }
+
+// EpochEnd is the Timestamp of a ListOp that asks where an epoch ends; no client can send it.
+const EpochEnd = -1 << 40
 
 // ListResult answers ListOp; Offset and Timestamp are -1 when there is none.
 type ListResult struct {
@@ -106,6 +110,10 @@ type Host interface {
 	Admin(cmd meta.Command, timeout int32, done func(meta.Result, AdminErr))
 	// ProducerID allocates a producer id.
 	ProducerID(done func(id int64, ok bool))
+
+	// OnDesk runs do with the desk of a shard of this node and the Host there, then done on this shard. What
+	// the two share is theirs alone in turn. On this shard both run at once.
+	OnDesk(shard core.ShardID, do func(h Host, d *Desk), done func())
 
 	// After calls f once, d from now; the function it returns forgets it.
 	After(d core.Mono, f func()) (cancel func())

@@ -3,8 +3,7 @@ package api
 import "github.com/karst-stream/karst/core/wire"
 
 // handlerOf is what acts on a key; nil for keys that are not served, which ApiVersions does not list.
-// Each handler answers its request exactly once, in this step or later. OffsetForLeaderEpoch (23) waits for
-// a replica that keeps its epochs; clients do without it.
+// Each handler answers its request exactly once, in this step or later.
 func handlerOf(k wire.Key) func(r *request, body wire.Message) {
 	switch k {
 	case wire.KeyProduce:
@@ -59,6 +58,8 @@ func adminHandlerOf(k wire.Key) func(r *request, body wire.Message) {
 		return incrementalAlterConfigs
 	case wire.KeyOffsetDelete:
 		return offsetDelete
+	case wire.KeyOffsetForLeaderEpoch:
+		return offsetForLeaderEpoch
 	case wire.KeyDescribeCluster:
 		return describeCluster
 	case wire.KeyDescribeTopicPartitions:

@@ -36,8 +36,8 @@ type Conn struct {
 	watched det.Map[core.GroupID, *watched] // partitions that may still call us; grows to what was ever polled
 }
 
-// Open makes the session of a connection. body is that of core.ConnOpen: listener, local address and, if
-// the driver tells it, the remote address, with a NUL between.
+// Open makes the session of a connection. body is that of core.ConnOpen: listener, local address, remote
+// address, with a NUL between.
 func (d *Desk) Open(id core.ConnID, body string) *Conn {
 	c := &Conn{desk: d, id: id}
 	f := strings.SplitN(body, "\x00", 3)

@@ -147,7 +147,7 @@ func (w *world) runConn(d *datadriven.TestData, first string, arg func(string, s
 	switch d.Cmd {
 	case "open":
 		w.names = append(w.names, first)
-		w.conns[first] = w.desk.Open(core.ConnID(len(w.names)), arg("listener", "PLAINTEXT")+"\x00"+
+		w.conns[first] = w.desks[core.ShardID(number("shard", 3))].Open(core.ConnID(len(w.names)), arg("listener", "PLAINTEXT")+"\x00"+
 			arg("local", "10.0.0.1:9092")+"\x00"+arg("remote", "10.0.0.9:5555"))
 	case "close":
 		w.conns[first].Closed()

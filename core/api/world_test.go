@@ -32,7 +32,8 @@ type world struct {
 	rand    *det.Rand
 	state   *meta.State
 	command uint64
-	desk    *Desk
+	desk    *Desk // of shard 3, to which connections belong unless they say another
+	desks   map[core.ShardID]*Desk
 	conns   map[string]*Conn
 	names   []string // of conns, by id from 1
 	asked   map[string]wire.RequestHeader
@@ -72,6 +73,7 @@ func newWorld(t *testing.T) *world {
 		logs: map[core.GroupID]*log{}, leads: map[core.GroupID]Leadership{}, onLead: map[core.GroupID][]func(){},
 		suspect: map[core.NodeID]bool{}, hold: map[string]bool{}, held: map[string][]func(string){},
 		batches: map[string][]byte{}}
+	w.desks = map[core.ShardID]*Desk{0: NewDesk(0, 4), 1: NewDesk(1, 4), 2: NewDesk(2, 4), 3: w.desk}
 	for id := core.NodeID(1); id <= 3; id++ {
 		w.apply(&meta.RegisterBroker{Broker: meta.Broker{ID: id, Incarnation: 1, Rack: "r" + strconv.Itoa(int(id)),
 			Listeners: []meta.Listener{{Name: "PLAINTEXT", Port: 9090 + uint16(id)}, {Name: "OUT", Host: "example.org", Port: 9190 + uint16(id)}}}})
@@ -332,6 +334,14 @@ func (w *world) ProducerID(done func(int64, bool)) {
 	w.later("pid", func(arg string) {
 		w.pids++
 		done(w.pids, arg == "")
+	})
+}
+
+// OnDesk can be held on the way there (desk) and on the way back (desk-back).
+func (w *world) OnDesk(k core.ShardID, do func(Host, *Desk), done func()) {
+	w.later("desk", func(string) {
+		do(w, w.desks[k])
+		w.later("desk-back", func(string) { done() })
 	})
 }
 

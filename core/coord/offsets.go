@@ -271,6 +271,14 @@ func (c *Coordinator) deleteOffsets(r *OffsetDeleteRequest, done waiter) {
 // sweepRecords bounds the batch that a deleted topic causes.
 const sweepRecords = 1000
 
+// Topics lists, in order, the topics with committed offsets that pass keep.
+func (c *Coordinator) Topics(keep func(topic string) bool) []string {
+	var topics []string
+	c.stored.Each(func(_ string, s *stored) { topics = append(topics, s.topics.Keys()...) })
+	slices.Sort(topics)
+	return slices.DeleteFunc(slices.Compact(topics), func(t string) bool { return !keep(t) })
+}
+
 // TopicDeleted drops the offsets that groups committed for the named topics. Only a leader does; the
 // others learn it from the log.
 func (c *Coordinator) TopicDeleted(now core.Now, names []string) {

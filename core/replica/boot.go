@@ -80,6 +80,11 @@ func (r *Replica) recover(rec *journal.Group, files []core.FileInfo, boot core.B
 		return false
 	}
 	r.h.Window().Entries += len(r.log.ents)
+	for i := range r.log.notes {
+		if n := &r.log.notes[i]; n.batch {
+			r.epochs.add(core.Term(r.log.ents[i].Term).Epoch(), n.stub.Base)
+		}
+	}
 	if len(writes) > 0 {
 		markRefilled.Hit()
 	}

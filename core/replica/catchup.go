@@ -54,11 +54,12 @@ type pull struct {
 
 // snapData is what MsgSnap says beside raft's own words.
 type snapData struct {
-	end   core.Offset // next offset after the snapshot's index
-	at    place       // where the next batch goes
-	start core.Offset // log start
-	first core.Offset // base of the oldest segment
-	state []byte      // producer state
+	end    core.Offset // next offset after the snapshot's index
+	at     place       // where the next batch goes
+	start  core.Offset // log start
+	first  core.Offset // base of the oldest segment
+	epochs epochs
+	state  []byte // producer state
 }
 
 const snapVersion = 1
@@ -68,7 +69,7 @@ func (d *snapData) encode() []byte {
 	for _, v := range []int64{int64(d.end), int64(d.at.seg), d.at.pos, int64(d.start), int64(d.first)} {
 		b = binary.AppendVarint(b, v)
 	}
-	return append(b, d.state...)
+	return append(d.epochs.encode(b), d.state...)
 }
 
 func (d *snapData) decode(b []byte) bool {
@@ -84,8 +85,10 @@ func (d *snapData) decode(b []byte) bool {
 		}
 		v[i], b = x, b[n:]
 	}
-	*d = snapData{core.Offset(v[0]), place{core.Offset(v[1]), v[2]}, core.Offset(v[3]), core.Offset(v[4]), b}
-	return true
+	es, rest, ok := decodeEpochs(b)
+	*d = snapData{core.Offset(v[0]), place{core.Offset(v[1]), v[2]}, core.Offset(v[3]), core.Offset(v[4]), es, rest}
+	d.epochs.cut(d.end)
+	return ok
 }
 
 // snapshot answers raft: everything that is applied here, which is in segments or on its way there.
@@ -98,7 +101,8 @@ func (r *Replica) snapshot() (raftpb.Snapshot, error) {
 		return raftpb.Snapshot{}, raft.ErrSnapshotTemporarilyUnavailable
 	}
 	markSnapSent.Hit()
-	d := snapData{end: r.log.end(r.applied), at: r.log.after(r.applied), start: r.start, first: r.segs[0].base, state: r.ps.encode()}
+	d := snapData{end: r.log.end(r.applied), at: r.log.after(r.applied), start: r.start, first: r.segs[0].base,
+		epochs: r.epochs, state: r.ps.encode()}
 	r.flushFill()
 	return raftpb.Snapshot{Data: d.encode(),
 		Metadata: raftpb.SnapshotMetadata{Index: r.applied, Term: t, ConfState: r.log.conf}}, nil
@@ -379,6 +383,7 @@ func (r *Replica) install(snap *raftpb.Snapshot) {
 	r.high, r.start = d.end, d.start
 	det.That(r.ps.decode(d.state), "replica: a snapshot's producer state cannot be read")
 	r.next = d.end
+	r.epochs = d.epochs
 	if o := r.cfg.Observer; o != nil {
 		o.Installed(r.cfg.Node, r.cfg.Group, core.Index(snap.Metadata.Index), core.Term(snap.Metadata.Term), d.end)
 	}

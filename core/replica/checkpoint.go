@@ -49,18 +49,18 @@ func (r *Replica) Needed() {
 func (r *Replica) aim() { r.syncTo, r.syncState = r.applied, r.encodeState() }
 
 // encodeState is what the journal keeps for us in a mark: the bases of the log's segments, by which a
-// boot knows files that do not belong to it, then the producer state.
+// boot knows files that do not belong to it, its epochs, then the producer state.
 func (r *Replica) encodeState() []byte {
 	b := binary.AppendUvarint([]byte{stateVersion}, uint64(len(r.segs)))
 	for _, s := range r.segs {
 		b = binary.AppendUvarint(b, uint64(s.base))
 	}
-	return append(b, r.ps.encode()...)
+	return append(r.epochs.encode(b), r.ps.encode()...)
 }
 
 const stateVersion = 1
 
-// decodeState reads the bases into r.bases and gives the rest.
+// decodeState takes bases and epochs and gives the rest.
 func (r *Replica) decodeState(b []byte) (producers []byte, ok bool) {
 	if len(b) == 0 || b[0] != stateVersion {
 		return nil, false
@@ -77,7 +77,8 @@ func (r *Replica) decodeState(b []byte) (producers []byte, ok bool) {
 		}
 		r.bases, b = append(r.bases, core.Offset(v)), b[n:]
 	}
-	return b, true
+	r.epochs, b, ok = decodeEpochs(b)
+	return b, ok
 }
 
 // checkpoint records everything that a boot needs of this group from here on. Entries up to the mark

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/karst-stream/karst/core"
 )
@@ -143,6 +144,8 @@ func (r *Replica) PeerBack(n core.NodeID) {
 	for _, v := range r.voters() {
 		if v.Node() == n {
 			r.wake()
+			// At once, so that it knows its leader before it thinks of an election.
+			_ = r.rn.Step(raftpb.Message{Type: raftpb.MsgBeat, From: raft.LocalAppendThread})
 			r.h.Dirty(r)
 		}
 	}

@@ -14,12 +14,13 @@ import (
 //	follower awake, leader silent for 1-2 s or its node suspect ──deadline──▶ campaign
 
 const (
-	silentAfter = core.Second            // an awake voter gives up a leader that is silent for this long
-	silentDraw  = core.Second            // ... plus a draw up to this
-	suspectDraw = 150 * core.Millisecond // after suspicion of the leader's node
-	retryBase   = 120 * core.Millisecond // between two campaigns
-	retryDraw   = 240 * core.Millisecond
-	idleFor     = 300 * core.Millisecond // without work before a leader proposes sleep
+	silentAfter    = core.Second            // an awake voter gives up a leader that is silent for this long
+	silentDraw     = core.Second            // ... plus a draw up to this
+	leaderlessDraw = 400 * core.Millisecond // when none is known
+	suspectDraw    = 150 * core.Millisecond // after suspicion of the leader's node
+	retryBase      = 120 * core.Millisecond // between two campaigns
+	retryDraw      = 240 * core.Millisecond
+	idleFor        = 300 * core.Millisecond // without work before a leader proposes sleep
 )
 
 var (
@@ -40,6 +41,10 @@ func (r *Replica) deadline() {
 		if !r.tick.Armed() {
 			t.Arm(&r.tick, int64(r.h.Now().Mono+tickEvery))
 		}
+	case r.lead == 0:
+		// Nobody is known to lead, as after a boot. Where somebody does, his voters' leases refuse us.
+		t.Stop(&r.tick)
+		t.Arm(&r.elect, int64(r.h.Now().Mono)+r.rng.N(int64(leaderlessDraw)))
 	default:
 		t.Stop(&r.tick)
 		t.Arm(&r.elect, int64(r.h.Now().Mono+silentAfter)+r.rng.N(int64(silentDraw)))

@@ -176,6 +176,7 @@ func (r *Replica) log_(m *raftpb.Message, a *appending) []journal.Entry {
 		r.h.Window().Entries++
 		je := journal.Entry{Index: core.Index(e.Index), Term: core.Term(e.Term), Type: uint8(e.Type), Data: e.Data}
 		if n.batch {
+			r.epochs.add(core.Term(e.Term).Epoch(), n.stub.Base)
 			r.admit(n, body, &e)
 			je.Body = r.place(n, &e, &direct, a)
 			r.assignWaiters(n.stub.Base, e.Index)
@@ -261,6 +262,7 @@ func (r *Replica) truncate(i uint64) {
 	clear(r.log.notes[keep:])
 	r.log.ents, r.log.notes = r.log.ents[:keep:keep], r.log.notes[:keep]
 	r.complete = min(r.complete, i-1)
+	r.epochs.cut(r.log.end(i - 1))
 	r.rebuildTip()
 	if o := r.cfg.Observer; o != nil {
 		o.Truncated(r.cfg.Node, r.cfg.Group, core.Index(i))

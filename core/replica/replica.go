@@ -67,14 +67,15 @@ type appending struct {
 
 // Replica is one copy of one partition. Its shard calls it from one goroutine.
 type Replica struct {
-	cfg   Config
-	h     Host
-	rn    *raft.RawNode
-	log   *window
-	rng   *det.Rand
-	ps    producers
-	segs  []*segment // sorted by base; the last is where batches go
-	spare []*segment // empty files of segments that the log no longer has
+	cfg    Config
+	h      Host
+	rn     *raft.RawNode
+	log    *window
+	rng    *det.Rand
+	ps     producers
+	epochs epochs
+	segs   []*segment // sorted by base; the last is where batches go
+	spare  []*segment // empty files of segments that the log no longer has
 
 	// Health.
 	offline string // why; "" while healthy
@@ -179,6 +180,7 @@ func Open(cfg Config, h Host, rec *journal.Group, files []core.FileInfo, boot co
 		r.fail("its checkpoint's state cannot be read")
 		return r
 	}
+	r.epochs.cut(rec.Mark.Offset) // what lay beyond comes with the tail
 	if !r.recover(rec, files, boot) {
 		return r
 	}
@@ -260,8 +262,18 @@ func (r *Replica) live() {
 	r.awake = true
 	r.heard = r.h.Now().Mono
 	r.deadline()
+	if r.alone() {
+		r.prefer = false
+		r.campaign() // there is no leader to wait for
+	}
 	r.runPreferred()
 	r.h.Dirty(r)
+}
+
+// alone says that nobody else votes.
+func (r *Replica) alone() bool {
+	v := r.voters()
+	return len(v) == 1 && v[0] == r.cfg.ID
 }
 
 func (r *Replica) hard() journal.Hard {

@@ -36,6 +36,7 @@ type admin struct {
 	state     *meta.State
 	published bool // replay is over: views go to the shards
 	queue     []*command
+	ended     []func() // tell the outcomes of commands that no view shows yet
 	number    uint64
 	retry     det.Timer
 	term      core.Term            // in which seen was begun
@@ -59,18 +60,12 @@ func (h *home) replayed() {
 		return
 	}
 	h.admin.published = true
-	h.publish()
-	h.progress()
+	h.show()
 }
 
 // Apply takes committed commands: home is the replica.Machine of the metadata log.
 func (h *home) Apply(_ core.Offset, batch []byte) {
 	s, a := h.s, &h.admin
-	type ended struct {
-		c   *command
-		res meta.Result
-	}
-	var done []ended
 	err := record.Batch(batch).Records(func(r record.Record) bool {
 		res, err := a.state.Apply(r.Value)
 		if err != nil {
@@ -82,7 +77,7 @@ func (h *home) Apply(_ core.Offset, batch []byte) {
 			for i, c := range a.queue {
 				if c.number == o.Number {
 					a.queue = slices.Delete(a.queue, i, i+1)
-					done = append(done, ended{c, res})
+					a.ended = append(a.ended, func() { c.done(res, api.AdminOK) })
 					break
 				}
 			}
@@ -91,14 +86,19 @@ func (h *home) Apply(_ core.Offset, batch []byte) {
 	})
 	det.That(err == nil, "admin: the metadata log holds records")
 	if a.published {
-		h.publish()
+		h.show()
 	}
-	for _, d := range done {
-		d.c.done(d.res, api.AdminOK)
+}
+
+// show publishes the state, then tells who waited for it.
+func (h *home) show() {
+	h.publish()
+	ended := h.admin.ended
+	h.admin.ended = nil
+	for _, f := range ended {
+		f()
 	}
-	if a.published {
-		h.progress()
-	}
+	h.progress()
 }
 
 func (h *home) publish() {

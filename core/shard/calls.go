@@ -189,12 +189,28 @@ func (s *Shard) List(p api.Part, op api.ListOp, done func(api.ListResult, api.Le
 				answer(api.ListResult{Offset: h.r.Start(), Timestamp: -1, Epoch: h.r.Term().Epoch()})
 			case -3:
 				h.r.Latest(t.cfg.Unzip, found)
+			case api.EpochEnd:
+				if err := h.r.MayRead(); err != replica.OK {
+					fail(err)
+					return
+				}
+				e, end := h.r.EpochEnd(op.EndOf)
+				answer(api.ListResult{Offset: end, Timestamp: -1, Epoch: e})
 			case -5, -6:
 				answer(api.ListResult{Offset: -1, Timestamp: -1, Epoch: -1}) // nothing is tiered
 			default:
 				h.r.Since(core.Wall(op.Timestamp), t.cfg.Unzip, found)
 			}
 		})
+	})
+}
+
+// OnDesk runs do on shard k, then done here; see api.Host.
+func (s *Shard) OnDesk(k core.ShardID, do func(api.Host, *api.Desk), done func()) {
+	from := s.cfg.Shard
+	s.on(k, func(t *Shard) {
+		do(t, t.desk)
+		t.on(from, func(*Shard) { done() })
 	})
 }
 

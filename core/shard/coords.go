@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/karst-stream/karst/core"
@@ -95,11 +96,46 @@ func (s *Shard) coordChanged(h *hosted, i *replica.Info) {
 		h.r.Caught(h.r.High(), func() {
 			if h.coord == co && co.term == term && !co.c.Leading() {
 				co.c.Lead(s.now, term)
-				co.c.Sweep(s.now, func(topic string) bool { return s.view.Topic(topic) == nil })
 				s.armCoordinator(co)
+				s.sweepOffsets(h, co, term)
 			}
 		})
 	}
+}
+
+// sweepOffsets drops the offsets of topics that were deleted while nobody led. A topic that this node's
+// metadata does not show may as well be one that it has not heard of yet: after a restart it knows none.
+// So the suspects are kept until the metadata is no older than the leadership.
+func (s *Shard) sweepOffsets(h *hosted, co *coordinator, term core.Term) {
+	unknown := co.c.Topics(func(topic string) bool { return s.view.Topic(topic) == nil })
+	if len(unknown) == 0 {
+		return
+	}
+	markUnsure.Hit()
+	s.catchUpMeta(func(ok bool) {
+		if h.coord != co || co.term != term || !co.c.Leading() {
+			return
+		}
+		if !ok {
+			s.sweepOffsets(h, co, term)
+			return
+		}
+		co.c.TopicDeleted(s.now, slices.DeleteFunc(unknown, func(topic string) bool { return s.view.Topic(topic) != nil }))
+		s.armCoordinator(co)
+	})
+}
+
+var markUnsure = det.NewMark("shard: a new coordinator held offsets of topics that its node did not know")
+
+// catchUpMeta calls done(true) once this shard's view holds everything that was decided before the call:
+// it has this node registered again, and the log answers in order. done(false): no leader took it in time.
+func (s *Shard) catchUpMeta(done func(ok bool)) {
+	from := s.cfg.Shard
+	s.on(0, func(t *Shard) {
+		t.home.register(func(_ meta.Result, e api.AdminErr) {
+			t.on(from, func(*Shard) { done(e == api.AdminOK) })
+		})
+	})
 }
 
 // topicGone drops the committed offsets of a deleted topic.

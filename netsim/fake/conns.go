@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/karst-stream/karst/core"
@@ -133,6 +134,11 @@ func (w *Net) fireConn(now core.Mono, c *conn, kind uint64) {
 	}
 }
 
+// clientAddress is where a client's connection comes from: a host of its own.
+func clientAddress(id core.ConnID) string {
+	return fmt.Sprintf("10.%d.%d.%d:50000", byte(id>>16), byte(id>>8), byte(id))
+}
+
 func (w *Net) openConn(c *conn) {
 	if !w.alive[c.node] || !w.gate[c.node] || c.nodeGone {
 		w.drop(c)
@@ -143,7 +149,7 @@ func (w *Net) openConn(c *conn) {
 	c.home = core.ShardID(w.homes[c.node] % w.Shards)
 	w.homes[c.node]++
 	w.sink.Node(c.node, c.home, core.Event{Kind: core.ConnOpen, Conn: c.id,
-		Body: core.RefOf([]byte(w.Listener + "\x00" + w.Address(c.node)))})
+		Body: core.RefOf([]byte(w.Listener + "\x00" + w.Address(c.node) + "\x00" + clientAddress(c.id)))})
 	w.sink.Opened(c.id)
 }
 

@@ -240,7 +240,7 @@ func TestConnections(t *testing.T) {
 	w.net.OpenGate(0)
 	c = w.net.Dial(w.now, 0)
 	w.run(core.Second)
-	w.expect("n0 ConnOpen PLAINTEXT\x00", "client opened")
+	w.expect("n0 ConnOpen PLAINTEXT\x00\x0010.0.0.2:50000", "client opened")
 	for i := range core.Credits + 2 {
 		w.net.ClientSend(w.now, c, fmt.Append(nil, i))
 	}
@@ -270,7 +270,7 @@ func TestClientHangsUp(t *testing.T) {
 	w.net.ClientSend(w.now, c, []byte("bye"))
 	w.net.ClientClose(w.now, c)
 	w.run(core.Second)
-	w.expect("n0 ConnOpen PLAINTEXT\x00", "client opened", "n0 ConnFrame bye", "n0 ConnClosed 0")
+	w.expect("n0 ConnOpen PLAINTEXT\x00\x0010.0.0.1:50000", "client opened", "n0 ConnFrame bye", "n0 ConnClosed 0")
 }
 
 // A region that left its file ends the connection: wrong bytes never leave.

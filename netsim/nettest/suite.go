@@ -79,9 +79,9 @@ func gate(t *testing.T, r *rig) {
 		t.Fatal("a client was let in before OpenGate")
 	}
 	c, home, _ := r.dial(n)
-	name, addr, ok := strings.Cut(string(n.find(home, core.ConnOpen)[0].Body.Bytes()), "\x00")
-	if !ok || name != "PLAIN" || !strings.Contains(addr, ":") {
-		t.Errorf("ConnOpen says %q, %q", name, addr)
+	said := strings.Split(string(n.find(home, core.ConnOpen)[0].Body.Bytes()), "\x00")
+	if len(said) != 3 || said[0] != "PLAIN" || !strings.Contains(said[1], ":") || !strings.Contains(said[2], ":") || said[1] == said[2] {
+		t.Errorf("ConnOpen says %q", said)
 	}
 	n.do(0, core.Effect{Kind: core.OpenGate}) // again: nothing changes
 	c.Close()

@@ -96,7 +96,7 @@ func (c *conn) alloc(n int) (core.Ref, error) {
 // run is the reader.
 func (c *conn) run() {
 	c.read = make([]core.Event, 0, burst)
-	hello := core.RefOf([]byte(c.name + "\x00" + c.nc.LocalAddr().String()))
+	hello := core.RefOf([]byte(c.name + "\x00" + c.nc.LocalAddr().String() + "\x00" + c.nc.RemoteAddr().String()))
 	c.read = append(c.read, core.Event{Kind: core.ConnOpen, Conn: c.id, Body: hello})
 	err := c.readAll()
 	c.postRead()

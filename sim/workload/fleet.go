@@ -44,11 +44,11 @@ type Config struct {
 
 // Counts is what the clients did.
 type Counts struct {
-	Offered, Acked, Retries, Timeouts, Closed      int64
-	OutOfOrder, Resets, Duplicates                 int64
-	Polls, Records, Commits, Joins, Rebalances     int64
-	Errors                                         map[wire.Error]int64 // looked up and sorted when printed
-	Undecodable, Handshakes, Asked, FirstTry, Slow int64
+	Offered, Acked, Retries, Timeouts, Closed  int64
+	OutOfOrder, Resets, Duplicates             int64
+	Polls, Records, Commits, Joins, Rebalances int64
+	Errors                                     map[wire.Error]int64 // looked up and sorted when printed
+	Undecodable, Asked, FirstTry               int64
 }
 
 // Fleet is all clients of a run.

@@ -112,12 +112,12 @@ func (p *producer) offer(now core.Mono) {
 		if p.rng.Chance(1, 4) {
 			b.count = int(p.rng.Between(2, 5))
 		}
-		top := p.f.cfg.MaxRecord
+		low, top := int64(minValue), p.f.cfg.MaxRecord
 		if p.f.cfg.Large > 0 && p.rng.Chance(1, p.f.cfg.Large) {
-			top = 30 << 10
+			low, top, b.count = 20<<10, 60<<10, min(b.count, 2)
 		}
 		for range b.count {
-			b.sizes = append(b.sizes, int(p.rng.Between(minValue, top)))
+			b.sizes = append(b.sizes, int(p.rng.Between(low, top)))
 		}
 		s.counter += uint32(b.count)
 		s.seq += int32(b.count)

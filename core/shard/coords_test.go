@@ -1,0 +1,108 @@
+package shard
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/meta"
+	"github.com/karst-stream/karst/core/wire"
+)
+
+// coordinator is the node that leads a group's partition of __consumer_offsets, once it answers.
+func (r *rig) coordinator(group string) *rigNode {
+	r.t.Helper()
+	var l *rigNode
+	r.until("a coordinator", 10*core.Second, func() bool {
+		var resp wire.FindCoordinatorResponse
+		r.call(r.nodes[0], 900, 10, 3, &wire.FindCoordinatorRequest{Key: group}, &resp)
+		if resp.ErrorCode != 0 {
+			return false
+		}
+		l = r.node(core.NodeID(resp.NodeId))
+		return r.committed(group, l, "t").err == wire.None
+	})
+	return l
+}
+
+type fetched struct {
+	offset int64
+	err    wire.Error
+}
+
+func (r *rig) committed(group string, l *rigNode, topic string) fetched {
+	r.t.Helper()
+	var resp wire.OffsetFetchResponse
+	r.call(l, 901, 9, 7, &wire.OffsetFetchRequest{GroupId: group, Topics: []wire.OffsetFetchRequestTopic{
+		{Name: topic, PartitionIndexes: []int32{0}}}}, &resp)
+	if resp.ErrorCode != 0 {
+		return fetched{-1, wire.Error(resp.ErrorCode)}
+	}
+	p := resp.Topics[0].Partitions[0]
+	return fetched{p.CommittedOffset, wire.Error(p.ErrorCode)}
+}
+
+func (r *rig) commit(group string, l *rigNode, topic string, offset int64) {
+	r.t.Helper()
+	var resp wire.OffsetCommitResponse
+	r.call(l, 902, 8, 7, &wire.OffsetCommitRequest{GroupId: group, GenerationIdOrMemberEpoch: -1, Topics: []wire.OffsetCommitRequestTopic{
+		{Name: topic, Partitions: []wire.OffsetCommitRequestPartition{{CommittedOffset: offset, CommittedLeaderEpoch: -1}}}}}, &resp)
+	if e := resp.Topics[0].Partitions[0].ErrorCode; e != 0 {
+		r.t.Fatalf("commit: %v", e)
+	}
+}
+
+// A coordinator leads sooner after a restart than its node knows which topics exist. It must not take
+// those that it does not know for deleted.
+func TestCommittedOffsetsSurviveARestart(t *testing.T) {
+	for _, nodes := range []int{1, 3} {
+		for _, shards := range []int{1, 2} {
+			t.Run(fmt.Sprintf("%d nodes %d shards", nodes, shards), func(t *testing.T) {
+				r := newRig(t, nodes, shards)
+				r.open()
+				r.createTopic("t", 1, int16(nodes))
+				r.commit("g", r.coordinator("g"), "t", 41)
+				for range 3 {
+					r.run(200 * core.Millisecond)
+					for _, n := range r.nodes {
+						r.kill(n)
+					}
+					for _, n := range r.nodes {
+						r.start(n)
+					}
+					r.open()
+					if x := r.committed("g", r.coordinator("g"), "t"); x.offset != 41 {
+						t.Fatalf("the committed offset is %d after a restart", x.offset)
+					}
+				}
+			})
+		}
+	}
+}
+
+// What was deleted while nobody led goes when somebody does.
+func TestANewCoordinatorDropsOffsetsOfDeletedTopics(t *testing.T) {
+	r := newRig(t, 1, 2)
+	r.open()
+	r.createTopic("t", 1, 1)
+	r.createTopic("kept", 1, 1)
+	r.commit("g", r.coordinator("g"), "t", 41)
+	r.commit("g", r.coordinator("g"), "kept", 42)
+	n := r.nodes[0]
+	p, _ := n.shards[0].CoordinatorOf("g")
+	s := n.shards[n.shards[0].ownerOf(p)]
+	on := func(f func(h *hosted)) {
+		n.post(s.cfg.Shard, core.Event{Kind: core.MailIn, Mail: letter(func(s *Shard) { f(s.groups.At(p.Group())) })})
+		r.run(50 * core.Millisecond)
+	}
+	on(func(h *hosted) { h.coord.c.Resign(); h.coord.term = 0 })
+	if res := r.admin(&meta.DeleteTopic{Name: "t"}); res.Code != meta.Done {
+		t.Fatal(res)
+	}
+	on(func(h *hosted) { i := h.r.Info(); s.coordChanged(h, &i) })
+	l := r.coordinator("g")
+	r.until("the offset is gone", core.Second, func() bool { return r.committed("g", l, "t").offset == -1 })
+	if x := r.committed("g", l, "kept"); x.offset != 42 {
+		t.Errorf("the offset of a topic that exists is %d", x.offset)
+	}
+}
