@@ -112,81 +112,82 @@ func TestCleanReplicas(t *testing.T) {
 	}
 }
 
+var replicaBugs = []struct {
+	id, name string
+	bug      func(d *drama)
+}{
+	{"I1", "another entry at an index and term", func(d *drama) { d.Appended(2, g, 4, 2, 123) }},
+	{"I1", "another history before an index and term", func(d *drama) {
+		d.Appended(2, g, 4, 1, 7)
+		d.Appended(2, g, 5, 2, 8)
+		d.Appended(0, g, 5, 2, 8)
+	}},
+	{"I1", "a hole", func(d *drama) { d.Appended(2, g, 5, 2, 1) }},
+	{"I2", "two leaders in a term", func(d *drama) { d.BecameLeader(1, g, id(1), 2, 4) }},
+	{"I3", "a leader without what is committed", func(d *drama) { d.BecameLeader(2, g, id(2), 3, 3) }},
+	{"I4", "another entry committed", func(d *drama) {
+		d.Appended(2, g, 4, 1, 7)
+		d.Committed(2, g, 4)
+	}},
+	{"I4", "another entry applied", func(d *drama) {
+		d.Committed(2, g, 3)
+		d.Applied(2, g, 2, 2, hashOf(2, 2), 0, 0)
+		d.Applied(2, g, 3, 2, 555, 0, 5)
+	}},
+	{"I4", "applied out of order", func(d *drama) {
+		d.Appended(0, g, 5, 2, 1)
+		d.Appended(0, g, 6, 2, 1)
+		d.apply(0, 6, 10, 1)
+	}},
+	{"I4", "installed from another history", func(d *drama) { d.Installed(2, g, 4, 1, 10) }},
+	{"I5", "committed on one disk", func(d *drama) {
+		d.Appended(0, g, 5, 2, 1)
+		d.Completed(0, g, 5)
+		d.Committed(0, g, 5)
+	}},
+	{"I5", "a restart loses what was durable", func(d *drama) { d.Restarted(1, g, 2, 3, journal.Hard{Term: 2, Vote: id(0)}) }},
+	{"I5", "a restart changes what was durable", func(d *drama) {
+		d.Restarted(1, g, 2, 4, journal.Hard{Term: 2, Vote: id(0)})
+		d.Appended(1, g, 2, 2, 17)
+	}},
+	{"I6", "acknowledged on one disk", func(d *drama) {
+		d.Appended(0, g, 5, 2, 1)
+		d.Completed(0, g, 5)
+		d.Committed(0, g, 5)
+		d.AckedAll(0, g, 10, 10, 5)
+	}},
+	{"I6", "acknowledged before it is committed", func(d *drama) { d.AckedAll(0, g, 10, 10, 5) }},
+	{"I7", "a vote forgotten over a restart", func(d *drama) { d.Restarted(1, g, 2, 4, journal.Hard{Term: 2}) }},
+	{"I7", "a term forgotten over a restart", func(d *drama) { d.Restarted(1, g, 2, 4, journal.Hard{Term: 1}) }},
+	{"I7", "two votes in a term", func(d *drama) {
+		d.Sent(1, g, &raftpb.Message{Type: raftpb.MsgVoteResp, To: uint64(id(2)), Term: 2})
+	}},
+	{"I7", "an append acknowledged before it is durable", func(d *drama) {
+		d.Sent(2, g, &raftpb.Message{Type: raftpb.MsgAppResp, Index: 3, Term: 2})
+	}},
+	{"I8", "the high watermark falls", func(d *drama) { d.HighWatermark(0, g, 2, 0, 9, 10) }},
+	{"I8", "the log start above the high watermark", func(d *drama) { d.HighWatermark(0, g, 2, 11, 10, 12) }},
+	{"I8", "a new leader shows clients less", func(d *drama) {
+		d.BecameLeader(1, g, id(1), 3, 4)
+		d.Restarted(1, g, 2, 4, journal.Hard{Term: 3, Vote: id(1)})
+		d.HighWatermark(1, g, 3, 0, 5, 10)
+		d.Served(1, g, 0, 5, 5)
+	}},
+	{"I9", "what it had committed is truncated", func(d *drama) { d.Truncated(0, g, 4) }},
+	{"I9", "what others committed is truncated", func(d *drama) { d.Truncated(2, g, 3) }},
+	{"I10", "a hole in the offsets", func(d *drama) {
+		d.Committed(2, g, 3)
+		d.apply(2, 2, 0, 0)
+		d.apply(2, 3, 1, 5)
+	}},
+	{"I10", "an installed end that differs", func(d *drama) { d.Installed(2, g, 4, 2, 11) }},
+	{"I12", "another producer state", func(d *drama) { d.Producers(2, g, 4, 98) }},
+	{"A24", "served above the high watermark", func(d *drama) { d.Served(0, g, 0, 11, 10) }},
+	{"A24", "a high watermark above the commit index", func(d *drama) { d.HighWatermark(0, g, 2, 0, 11, 12) }},
+}
+
 func TestPlantedReplicaBugs(t *testing.T) {
-	bugs := []struct {
-		id, name string
-		bug      func(d *drama)
-	}{
-		{"I1", "another entry at an index and term", func(d *drama) { d.Appended(2, g, 4, 2, 123) }},
-		{"I1", "another history before an index and term", func(d *drama) {
-			d.Appended(2, g, 4, 1, 7)
-			d.Appended(2, g, 5, 2, 8)
-			d.Appended(0, g, 5, 2, 8)
-		}},
-		{"I1", "a hole", func(d *drama) { d.Appended(2, g, 5, 2, 1) }},
-		{"I2", "two leaders in a term", func(d *drama) { d.BecameLeader(1, g, id(1), 2, 4) }},
-		{"I3", "a leader without what is committed", func(d *drama) { d.BecameLeader(2, g, id(2), 3, 3) }},
-		{"I4", "another entry committed", func(d *drama) {
-			d.Appended(2, g, 4, 1, 7)
-			d.Committed(2, g, 4)
-		}},
-		{"I4", "another entry applied", func(d *drama) {
-			d.Committed(2, g, 3)
-			d.Applied(2, g, 2, 2, hashOf(2, 2), 0, 0)
-			d.Applied(2, g, 3, 2, 555, 0, 5)
-		}},
-		{"I4", "applied out of order", func(d *drama) {
-			d.Appended(0, g, 5, 2, 1)
-			d.Appended(0, g, 6, 2, 1)
-			d.apply(0, 6, 10, 1)
-		}},
-		{"I4", "installed from another history", func(d *drama) { d.Installed(2, g, 4, 1, 10) }},
-		{"I5", "committed on one disk", func(d *drama) {
-			d.Appended(0, g, 5, 2, 1)
-			d.Completed(0, g, 5)
-			d.Committed(0, g, 5)
-		}},
-		{"I5", "a restart loses what was durable", func(d *drama) { d.Restarted(1, g, 2, 3, journal.Hard{Term: 2, Vote: id(0)}) }},
-		{"I5", "a restart changes what was durable", func(d *drama) {
-			d.Restarted(1, g, 2, 4, journal.Hard{Term: 2, Vote: id(0)})
-			d.Appended(1, g, 2, 2, 17)
-		}},
-		{"I6", "acknowledged on one disk", func(d *drama) {
-			d.Appended(0, g, 5, 2, 1)
-			d.Completed(0, g, 5)
-			d.Committed(0, g, 5)
-			d.AckedAll(0, g, 10, 10, 5)
-		}},
-		{"I6", "acknowledged before it is committed", func(d *drama) { d.AckedAll(0, g, 10, 10, 5) }},
-		{"I7", "a vote forgotten over a restart", func(d *drama) { d.Restarted(1, g, 2, 4, journal.Hard{Term: 2}) }},
-		{"I7", "a term forgotten over a restart", func(d *drama) { d.Restarted(1, g, 2, 4, journal.Hard{Term: 1}) }},
-		{"I7", "two votes in a term", func(d *drama) {
-			d.Sent(1, g, &raftpb.Message{Type: raftpb.MsgVoteResp, To: uint64(id(2)), Term: 2})
-		}},
-		{"I7", "an append acknowledged before it is durable", func(d *drama) {
-			d.Sent(2, g, &raftpb.Message{Type: raftpb.MsgAppResp, Index: 3, Term: 2})
-		}},
-		{"I8", "the high watermark falls", func(d *drama) { d.HighWatermark(0, g, 2, 0, 9, 10) }},
-		{"I8", "the log start above the high watermark", func(d *drama) { d.HighWatermark(0, g, 2, 11, 10, 12) }},
-		{"I8", "a new leader shows clients less", func(d *drama) {
-			d.BecameLeader(1, g, id(1), 3, 4)
-			d.Restarted(1, g, 2, 4, journal.Hard{Term: 3, Vote: id(1)})
-			d.HighWatermark(1, g, 3, 0, 5, 10)
-			d.Served(1, g, 0, 5, 5)
-		}},
-		{"I9", "what it had committed is truncated", func(d *drama) { d.Truncated(0, g, 4) }},
-		{"I9", "what others committed is truncated", func(d *drama) { d.Truncated(2, g, 3) }},
-		{"I10", "a hole in the offsets", func(d *drama) {
-			d.Committed(2, g, 3)
-			d.apply(2, 2, 0, 0)
-			d.apply(2, 3, 1, 5)
-		}},
-		{"I10", "an installed end that differs", func(d *drama) { d.Installed(2, g, 4, 2, 11) }},
-		{"I12", "another producer state", func(d *drama) { d.Producers(2, g, 4, 98) }},
-		{"A24", "served above the high watermark", func(d *drama) { d.Served(0, g, 0, 11, 10) }},
-		{"A24", "a high watermark above the commit index", func(d *drama) { d.HighWatermark(0, g, 2, 0, 11, 12) }},
-	}
-	for _, b := range bugs {
+	for _, b := range replicaBugs {
 		d := stage()
 		if len(d.ids) > 0 {
 			t.Fatal("the clean beginning is accused of", d.ids)
