@@ -98,10 +98,17 @@ func (r *Replica) Recv(m *raftpb.Message, body core.Ref) {
 	switch m.Type {
 	case raftpb.MsgApp:
 		if len(m.Entries) > 0 && r.h.Window().Bytes > 2*r.h.Window().MaxBytes {
-			// No room: what it says of the commit index is taken, because that makes room.
+			// No room. What it says of the commit index is taken, because that makes room; and one entry
+			// when nothing here waits for its commit, so that no group starves.
 			markWindowFull.Hit()
-			m.Entries = nil
-		} else if !r.stageAll(m, body) {
+			keep := 0
+			if r.log.last() == r.commit {
+				keep = 1
+			}
+			m.Entries = m.Entries[:keep]
+			body = body.Slice(0, min(body.Len, batchBytes(m.Entries)))
+		}
+		if !r.stageAll(m, body) {
 			return
 		}
 	case raftpb.MsgVote, raftpb.MsgPreVote:
@@ -172,6 +179,16 @@ func (r *Replica) stageAll(m *raftpb.Message, body core.Ref) bool {
 		r.stage(staged{e.Term, s.Base}, b.Retain())
 	}
 	return at == body.Len
+}
+
+// batchBytes is how many bytes the batches of entries have.
+func batchBytes(ents []raftpb.Entry) (n int32) {
+	for i := range ents {
+		if s, ok := journal.DecodeStub(ents[i].Data); ok && ents[i].Type == raftpb.EntryNormal {
+			n += s.Len
+		}
+	}
+	return n
 }
 
 // Control takes a control message of a peer's replica. It takes c.Body.

@@ -115,15 +115,14 @@ func (r *Replica) append(m *raftpb.Message) {
 	a := &appending{resp: m.Responses}
 	var hard *journal.Hard
 	if m.Term != 0 || m.Vote != 0 || m.Commit != 0 {
-		vote := m.Vote
-		if mut.On("M02") { // the vote stays in memory only
-			vote = r.log.hard.Vote
-		}
-		moved := m.Term != r.log.hard.Term || vote != r.log.hard.Vote
+		moved := m.Term != r.log.hard.Term || m.Vote != r.log.hard.Vote
 		r.log.hard = raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
 		if moved {
 			h := r.hard()
 			hard = &h
+			if mut.On("M02") { // the vote stays in memory only
+				hard.Vote = 0
+			}
 		}
 	}
 	if m.Snapshot != nil {

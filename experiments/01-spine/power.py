@@ -8,8 +8,7 @@ from common import Karst, build, load, need, record, rounds, runs
 
 
 def once(binary, seconds):
-    topics = ["--topic", "load:6", "--topic", "load.probe:6"]
-    with Karst(3, "--power-switch", *topics, binary=binary) as k:
+    with Karst(3, "--power-switch", "--topic", "load:6", binary=binary) as k:
         got = load("cut", brokers=k.brokers, topic="load", partitions=6, clients=4, size=1024,
                    **{"for": f"{seconds:.2f}s"}, cut=k.command("powercut", "all"), revive=k.command("revive", "all"))
         k.look()

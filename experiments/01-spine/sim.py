@@ -17,7 +17,7 @@ for n in rounds((last - first) // block + 1):
                        stdout=subprocess.PIPE, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    t = json.loads(p.stdout)
+    t = json.loads(p.stdout)["data"]
     more = {"seeds": seeds, "for": length, "faults": t["faults"], "hash": t["hash"]}
     record("sim", "Karst", "virtual time per CPU time", 2 * t["virtual_seconds"] / cpu, "virtual s/CPU s", n, **more)
     record("sim", "Karst", "acknowledged batches per CPU time", 2 * t["acknowledged_batches"] / cpu, "batches/CPU s", n)

@@ -75,7 +75,8 @@ func cut(f *flags) (any, error) {
 	began := time.Now()
 	revived := make(chan error, 1)
 	go func() { revived <- shell(f.revive) }()
-	if err := f.answers(began.Add(f.patience)); err != nil {
+	probes, err := f.answers(began.Add(f.patience))
+	if err != nil {
 		out.Why = err.Error()
 		return out, nil
 	}
@@ -83,30 +84,32 @@ func cut(f *flags) (any, error) {
 	if err := <-revived; err != nil {
 		out.Why = err.Error()
 	}
-	if out.found, err = readBack(f, fl.ledgers, fl.errs.Load()); err != nil {
+	if out.found, err = readBack(f, append(fl.ledgers, probes...), fl.errs.Load()); err != nil {
 		out.Why = err.Error()
 	}
 	return out, nil
 }
 
-// prober is the number of the writer whose records show that a partition answers.
+// prober is the number of the writer that has one partition to itself.
 func (f *flags) prober(p int) int { return f.clients + p }
 
-// answers waits for one acknowledged record in every partition. The records have no writer in the
-// ledgers, so they go to a topic beside: the one of the flags with ".probe" behind its name.
-func (f *flags) answers(deadline time.Time) error {
+// answers waits for one acknowledged record in every partition, and says what was promised for them.
+func (f *flags) answers(deadline time.Time) ([]*ledger, error) {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	cl, err := f.eager(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer cl.Close()
 	var all []*kgo.Record
+	var ledgers []*ledger
 	for p := range f.partitions {
 		all = append(all, &kgo.Record{Topic: f.topic, Partition: int32(p), Value: value(f.size, f.prober(p), 0)})
+		ledgers = append(ledgers, &ledger{})
+		ledgers[p].add(0)
 	}
-	return cl.ProduceSync(ctx, all...).FirstErr()
+	return ledgers, cl.ProduceSync(ctx, all...).FirstErr()
 }
 
 func isr(f *flags) (any, error) {

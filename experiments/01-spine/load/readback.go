@@ -12,11 +12,12 @@ import (
 
 // found is what reading everything back came to.
 type found struct {
-	Acked  int64 `json:"acked"`
-	Errors int64 `json:"client_errors"`
-	Stored int64 `json:"stored"`
-	Lost   int64 `json:"lost"`
-	Twice  int64 `json:"stored_twice"`
+	Acked   int64 `json:"acked"`
+	Errors  int64 `json:"client_errors"`
+	Stored  int64 `json:"stored"`
+	Lost    int64 `json:"lost"`
+	Twice   int64 `json:"stored_twice"`
+	Foreign int64 `json:"foreign"` // records of nobody: there must be none
 }
 
 // readBack reads all partitions up to their ends and holds them against the ledgers.
@@ -55,11 +56,13 @@ func readBack(f *flags, ledgers []*ledger, errs int64) (found, error) {
 		}
 		fs.EachRecord(func(r *kgo.Record) {
 			out.Stored++
-			w, i := binary.BigEndian.Uint64(r.Value), binary.BigEndian.Uint64(r.Value[8:])
-			if seen[w].has(i) {
+			if w, i := binary.BigEndian.Uint64(r.Value), binary.BigEndian.Uint64(r.Value[8:]); w >= uint64(len(seen)) {
+				out.Foreign++
+			} else if seen[w].has(i) {
 				out.Twice++
+			} else {
+				seen[w].add(i)
 			}
-			seen[w].add(i)
 			if r.Offset+1 >= left[r.Partition] {
 				delete(left, r.Partition)
 			}
