@@ -108,11 +108,42 @@ func (m *describing) create(name string, one func()) {
 	})
 }
 
+// secondThought is how long an answer that names leaders on other nodes waits before it looks at them
+// again. A client that lost its connection to a dying node asks within a millisecond, maybe before this
+// node's own connection to it has closed; sent back there, many clients do not ask again for seconds.
+const secondThought = 5 * core.Millisecond
+
 // lead waits for the leaders of what was created, then for those of everything in the answer.
 func (m *describing) lead() {
 	m.r.awaitLeaders(m.created, createGrace, func() {
-		m.r.awaitLeaders(m.leaderless(), leaderGrace, m.answer)
+		if gone := m.leaderless(); len(gone) > 0 || !m.remote() {
+			m.r.awaitLeaders(gone, leaderGrace, m.answer)
+			return
+		}
+		m.r.after(secondThought, func() { m.r.awaitLeaders(m.leaderless(), leaderGrace, m.answer) })
 	})
+}
+
+// remote says whether the answer names a leader on another node that seems alive.
+func (m *describing) remote() bool {
+	h := m.r.h()
+	elsewhere := func(t *meta.Topic) bool {
+		for i := range t.Partitions {
+			if g := t.Partitions[i].Group; led(h, g) && h.Leadership(g).Leader != h.Node() {
+				return true
+			}
+		}
+		return false
+	}
+	if m.all {
+		return slices.ContainsFunc(h.View().Topics, elsewhere)
+	}
+	for i := range m.q.Topics {
+		if t := m.find(&m.q.Topics[i]); t != nil && elsewhere(t) {
+			return true
+		}
+	}
+	return false
 }
 
 // leaderless are the groups whose leader a client could not reach, and for which waiting may help.

@@ -36,7 +36,8 @@ with Karst(3) as k:
         got = load("steady", brokers=k.brokers, topic=topic, partitions=6, size=100, inflight=1,
                    clients=os.environ.get("CLIENTS", 200), **{"for": f"{seconds}s"})
         busy = [100 * (b[0] - a[0]) / (b[1] - a[1]) for a, b in zip(before, cores())]
-        record("steady", "Karst", "elections", got["elections"], "elections", n, partitions=got["partitions_seen"])
+        record("steady", "Karst", "elections", got["elections"], "elections", n, partitions=got["partitions_seen"],
+               moved=got["moved"])
         record("steady", "Karst", "client errors", got["client_errors"], "errors", n)
         record("steady", "Karst", "one-record batches", got["records_per_s"], "batches/s", n)
         record("steady", "Karst", "least busy core", min(busy), "%", n)

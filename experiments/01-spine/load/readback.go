@@ -12,12 +12,13 @@ import (
 
 // found is what reading everything back came to.
 type found struct {
-	Acked   int64 `json:"acked"`
-	Errors  int64 `json:"client_errors"`
-	Stored  int64 `json:"stored"`
-	Lost    int64 `json:"lost"`
-	Twice   int64 `json:"stored_twice"`
-	Foreign int64 `json:"foreign"` // records of nobody: there must be none
+	Acked   int64  `json:"acked"`
+	Errors  int64  `json:"client_errors"`
+	First   string `json:"first_error,omitempty"`
+	Stored  int64  `json:"stored"`
+	Lost    int64  `json:"lost"`
+	Twice   int64  `json:"stored_twice"`
+	Foreign int64  `json:"foreign"` // records of nobody: there must be none
 }
 
 // readBack reads all partitions up to their ends and holds them against the ledgers.
@@ -30,12 +31,9 @@ func readBack(f *flags, ledgers []*ledger, errs int64) (found, error) {
 		return out, err
 	}
 	defer cl.Close()
-	ends, err := kadm.NewClient(cl).ListEndOffsets(ctx, f.topic)
-	if err == nil {
-		err = ends.Error()
-	}
+	ends, err := endOffsets(ctx, kadm.NewClient(cl), f.topic)
 	if err != nil {
-		return out, fmt.Errorf("end offsets: %w", err)
+		return out, err
 	}
 	left := map[int32]int64{}
 	from := map[int32]kgo.Offset{}
@@ -77,6 +75,24 @@ func readBack(f *flags, ledgers []*ledger, errs int64) (found, error) {
 		}
 	}
 	return out, nil
+}
+
+// endOffsets asks until every partition tells its end: a leader that was elected a moment ago does not yet.
+func endOffsets(ctx context.Context, adm *kadm.Client, topic string) (kadm.ListedOffsets, error) {
+	for {
+		ends, err := adm.ListEndOffsets(ctx, topic)
+		if err == nil {
+			err = ends.Error()
+		}
+		if err == nil {
+			return ends, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("end offsets: %w", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 func (l *ledger) has(i uint64) bool {

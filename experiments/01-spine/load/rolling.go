@@ -59,8 +59,10 @@ func rolling(f *flags) (any, error) {
 		Gaps    []float64 `json:"gaps_ms"`
 		Read    int64     `json:"read_by_group"`
 		Reader  int64     `json:"reader_errors"`
-		First   string    `json:"first_error,omitempty"`
-	}{found: got, Seconds: took, Calm: ms(calm), Read: p.readN, Reader: p.reader, First: p.first}
+	}{found: got, Seconds: took, Calm: ms(calm), Read: p.readN, Reader: p.reader}
+	if out.First = p.first; out.First == "" {
+		out.First = fl.complaint()
+	}
 	for _, g := range p.gaps {
 		out.Gaps = append(out.Gaps, ms(g))
 	}

@@ -44,6 +44,7 @@ type fleet struct {
 	f       *flags
 	ledgers []*ledger
 	errs    atomic.Int64 // records that their client gave up, while it was not stopped
+	first   atomic.Value // string: what it said first
 	bytes   atomic.Int64
 	stop    context.CancelFunc
 	done    sync.WaitGroup
@@ -101,6 +102,7 @@ func (fl *fleet) write(ctx context.Context, cl *kgo.Client, w int, l *ledger) {
 				l.add(i)
 			} else if ctx.Err() == nil && !errors.Is(err, kgo.ErrClientClosed) {
 				fl.errs.Add(1)
+				fl.first.CompareAndSwap(nil, err.Error())
 			}
 		})
 	}
@@ -116,4 +118,10 @@ func (fl *fleet) acked() (n int64) {
 		l.mu.Unlock()
 	}
 	return n
+}
+
+// complaint is the first error that a writer was given, or nothing.
+func (fl *fleet) complaint() string {
+	s, _ := fl.first.Load().(string)
+	return s
 }
