@@ -17,9 +17,13 @@ const (
 	silentAfter    = core.Second            // an awake voter gives up a leader that is silent for this long
 	silentDraw     = core.Second            // ... plus a draw up to this
 	leaderlessDraw = 400 * core.Millisecond // when none is known
+	bornAfter      = 500 * core.Millisecond // so long the voters of a new group leave it to the preferred one
+	bornDraw       = 500 * core.Millisecond // ... plus a draw up to this
 	suspectDraw    = 150 * core.Millisecond // after suspicion of the leader's node
 	retryBase      = 120 * core.Millisecond // between two campaigns
 	retryDraw      = 240 * core.Millisecond
+	eagerRetry     = 20 * core.Millisecond  // ... of the preferred voter of a new group, which the others may not
+	eagerTries     = 10                     // have heard of yet, and so often
 	idleFor        = 300 * core.Millisecond // without work before a leader proposes sleep
 )
 
@@ -41,6 +45,9 @@ func (r *Replica) deadline() {
 		if !r.tick.Armed() {
 			t.Arm(&r.tick, int64(r.h.Now().Mono+tickEvery))
 		}
+	case r.lead == 0 && r.newborn():
+		t.Stop(&r.tick)
+		t.Arm(&r.elect, int64(r.h.Now().Mono+bornAfter)+r.rng.N(int64(bornDraw)))
 	case r.lead == 0:
 		// Nobody is known to lead, as after a boot. Where somebody does, his voters' leases refuse us.
 		t.Stop(&r.tick)
@@ -81,11 +88,15 @@ func (r *Replica) Prefer() {
 func (r *Replica) runPreferred() {
 	if r.prefer && r.began && r.opening == 0 && r.offline == "" {
 		r.prefer = false
-		if r.lead == 0 && r.term <= 1 {
+		if r.lead == 0 && r.newborn() {
+			r.eager = eagerTries
 			r.campaign()
 		}
 	}
 }
+
+// newborn says that nobody has led this group yet, as far as this voter knows.
+func (r *Replica) newborn() bool { return r.term <= 1 && r.log.last() <= 1 }
 
 func (r *Replica) onTick(int64) {
 	if r.offline != "" || !r.awake || !r.leads {
@@ -112,7 +123,12 @@ func (r *Replica) campaign() {
 	r.ageLease()
 	_ = r.rn.Campaign() // refused while a membership change is pending; the next deadline tries again
 	r.awake = true
-	r.h.Timers().Arm(&r.elect, int64(r.h.Now().Mono+retryBase)+r.rng.N(int64(retryDraw)))
+	if r.eager > 0 {
+		r.eager--
+		r.h.Timers().Arm(&r.elect, int64(r.h.Now().Mono+eagerRetry))
+	} else {
+		r.h.Timers().Arm(&r.elect, int64(r.h.Now().Mono+retryBase)+r.rng.N(int64(retryDraw)))
+	}
 	r.h.Dirty(r)
 }
 

@@ -14,6 +14,7 @@ var (
 	markBadBatch   = det.NewMark("replica: a batch from a peer failed its checksum")
 	markSplit      = det.NewMark("replica: a MsgApp was split by its batch bytes")
 	markWindowFull = det.NewMark("replica: a follower refused a MsgApp because its window is full")
+	markLateSend   = det.NewMark("replica: a MsgApp was dropped, its entries were cut in the same step")
 	markOutrun     = det.NewMark("replica: raft wanted to send what the window had dropped")
 	markColdSend   = det.NewMark("replica: a follower was fed from a segment file")
 )
@@ -36,6 +37,11 @@ func (r *Replica) send(m *raftpb.Message) {
 		// came in a newer term and was ignored (rawnode.go, the ABA race). The next append clears that.
 		markOutrun.Hit()
 		r.rn.ReportUnreachable(m.To)
+		return
+	}
+	if last := &m.Entries[len(m.Entries)-1]; last.Index > r.log.last() || r.log.ents[last.Index-r.log.first].Term != last.Term {
+		// Queued while this node led; the same step brought a newer leader's log, which cut these entries.
+		markLateSend.Hit()
 		return
 	}
 	// A message carries at most maxMsgBatchBytes of batches, or one batch: raft's own limit counts

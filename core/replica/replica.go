@@ -140,6 +140,7 @@ type Replica struct {
 	heard   core.Mono // when the leader was last heard
 	pull    *pull
 	prefer  bool      // campaign as soon as the birth is durable
+	eager   int       // campaigns left that follow each other quickly
 	handing core.Mono // until when a leadership transfer is awaited
 }
 

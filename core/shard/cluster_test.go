@@ -72,3 +72,21 @@ func TestTheGateDoesNotWaitForDeadReplicas(t *testing.T) {
 		t.Errorf("%d of 3 partitions have no leader with one node of three dead", dead)
 	}
 }
+
+// A new topic is led by its preferred replicas from the start: a leadership that moves soon after is one
+// that a client's first requests stumble over.
+func TestNewTopicsAreLedByTheirPreferredReplicas(t *testing.T) {
+	r := newRig(t, 3, 2)
+	r.open()
+	began := r.now
+	r.createTopic("t", 24, 3)
+	if took := r.now - began; took > 150*core.Millisecond {
+		t.Errorf("leaders took %d ms", took/core.Millisecond)
+	}
+	s := r.nodes[0].shards[0]
+	for i, p := range s.view.Topic("t").Partitions {
+		if l := s.Leadership(p.Group).Leader; l != p.Replicas[0] {
+			t.Errorf("t-%d is led by %d, its replicas are %v", i, l, p.Replicas)
+		}
+	}
+}
