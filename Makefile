@@ -6,8 +6,12 @@ SEEDS    ?= 1..100
 FOR      ?= 60s
 FUZZTIME ?= 10m
 SUITES   ?= $(abspath ../shared/conformance)
+KARST    ?= $(abspath bin/karst)
+CEILING  ?=
+PEERS    ?= $(abspath ../shared/peers)
+export CEILING PEERS
 
-.PHONY: help build quick check lint sim sweep soak mutants fuzz conformance demo
+.PHONY: help build quick check lint sim sweep soak mutants fuzz conformance demo bench
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,3 +52,6 @@ conformance: build ## foreign suites, whole: ported.sh and clients.sh of SUITES=
 
 demo: ## the main job on real flights
 	$(GO) run ./cmd/karst demo
+
+bench: build ## the measurements of experiments/01-spine; CEILING=DIR PEERS=DIR, WHAT="power rolling" for some
+	KARST="$(KARST)" experiments/01-spine/run.sh $(WHAT)

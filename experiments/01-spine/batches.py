@@ -4,7 +4,7 @@
 LOG=FILE reads the output of a run that was made before instead.
 """
 import os, re, subprocess, sys
-from common import ROUNDS, WORK, need, record, rounds
+from common import ROUNDS, WORK, need, record
 
 WHO = [("ceiling", "ceiling"), ("Karst", "Karst"), ("page cache", "Kafka, page cache"), ("flush.messages", "Kafka, flush.messages=1")]
 PRODUCE = re.compile(r"^(.*) produce (\d+) B x \d+: median (\d+) rec/s .*foreign<=(\d+)%")
@@ -40,10 +40,9 @@ def lines():
                                 stdout=subprocess.PIPE, text=True).stdout
 
 
-for _ in rounds(1):
-    n = 0
-    for line in lines():
-        print(line, end="", file=sys.stderr, flush=True)
-        if line.startswith("== round"):
-            n = int(line.split()[2])
-        figures(line.rstrip(), n)
+n = 0
+for line in lines():
+    print(line, end="", file=sys.stderr, flush=True)
+    if line.startswith("== round"):
+        n = int(line.split()[2])
+    figures(line.rstrip(), n)

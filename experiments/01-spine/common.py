@@ -4,11 +4,12 @@ Variables: KARST the binary (absolute or from here); PEERS the folder with kafka
 yardsticks; WORK a directory on a real disk for data (default: the temporary one); RESULT (default: result.json beside this
 file); ROUNDS and RUNS, how often. Nothing else of the machine is assumed.
 """
-import fcntl, json, os, pathlib, shutil, signal, socket, statistics, subprocess, tempfile, threading, time
+import atexit, fcntl, json, os, pathlib, shutil, signal, socket, subprocess, tempfile, threading, time
 
 HERE = pathlib.Path(__file__).resolve().parent
 RESULT = pathlib.Path(os.environ.get("RESULT", HERE / "result.json"))
 WORK = pathlib.Path(tempfile.mkdtemp(prefix="karst-x-", dir=os.environ.get("WORK")))
+atexit.register(shutil.rmtree, WORK, ignore_errors=True)
 ROUNDS = int(os.environ.get("ROUNDS", 3))
 
 
@@ -172,13 +173,12 @@ class Kafka:
         out = subprocess.run([self.tool, "pids", self.data], capture_output=True, text=True, check=True).stdout
         return list(map(int, out.split()))
 
+    def do(self, verb, node):
+        subprocess.run([self.tool, verb, self.data, str(node)], check=True)
+
     def run(self, *argv):
         subprocess.run([self.tool, "tool", *argv], check=True, stdout=subprocess.DEVNULL)
 
 
 def rounds(times=None):
-    """1, 2, .. and at the end WORK is empty again."""
-    try:
-        yield from range(1, (times or ROUNDS) + 1)
-    finally:
-        shutil.rmtree(WORK, ignore_errors=True)
+    return range(1, (times or ROUNDS) + 1)

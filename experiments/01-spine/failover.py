@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """How long acknowledgements stop when a node dies by kill -9 or freezes: failbench of CEILING, RUNS=20 of each kind."""
-import json, os, pathlib, re, subprocess
+import json, os, re, subprocess
 from common import WORK, Karst, build, need, record, rounds, runs
 
-KINDS = {"kill -9": ("kill", "revive", ["-for", "20s"]),
+KINDS = {"kill -9": ("kill", "revive", ["-for", "15s"]),
          "kill -9, client defaults": ("kill", "revive", ["-for", "24s", "-defaults", "-after", "8s"]),
-         "SIGSTOP": ("pause", "resume", ["-for", "20s", "-timeout", "400ms"])}
+         "SIGSTOP": ("pause", "resume", ["-for", "15s", "-timeout", "400ms"])}
 LINE = re.compile(r"partitions hit (\d+) of \d+; outage p50 (\S+) max (\S+); acked (\d+), errors (\d+), lost (\d+), stored twice (\d+)")
 
 
