@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"slices"
+
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
 )
@@ -24,6 +26,7 @@ const (
 	retryDraw      = 240 * core.Millisecond
 	eagerRetry     = 20 * core.Millisecond  // ... of the preferred voter of a new group, which the others may not
 	eagerTries     = 10                     // have heard of yet, and so often
+	askFor         = 500 * core.Millisecond // for agreement, without heartbeats
 	idleFor        = 300 * core.Millisecond // without work before a leader proposes sleep
 )
 
@@ -102,7 +105,9 @@ func (r *Replica) onTick(int64) {
 	if r.offline != "" || !r.awake || !r.leads {
 		return
 	}
-	r.rn.Tick()
+	if !r.asking() { // a heartbeat would wake those who have agreed to sleep
+		r.rn.Tick()
+	}
 	if r.handing > 0 && r.h.Now().Mono > r.handing {
 		r.handing = 0
 	}
@@ -192,27 +197,29 @@ func (r *Replica) maySleep() {
 	if now-r.idleAt < idleFor {
 		return
 	}
+	if now-r.idleAt > idleFor+askFor {
+		r.idleAt = now // somebody does not agree: beat on, and ask again later
+		r.slept = r.slept[:0]
+		return
+	}
 	c := Control{Kind: Sleep, Term: r.term, Index: core.Index(r.log.last())}
 	all := true
 	for i := range r.match {
 		id := r.match[i].id
-		if id == r.cfg.ID || r.h.Suspect(id.Node()) {
+		if id == r.cfg.ID || r.h.Suspect(id.Node()) || slices.Contains(r.slept, id) {
 			continue
 		}
-		confirmed := false
-		for _, s := range r.slept {
-			confirmed = confirmed || s == id
-		}
-		if !confirmed {
-			all = false
-			r.h.Tell(id.Node(), r.cfg.Group, c)
-		}
+		all = false
+		r.h.Tell(id.Node(), r.cfg.Group, c)
 	}
 	if all {
 		r.fallAsleep()
-		return
 	}
-	r.idleAt = now - idleFor + tickEvery // ask again in a tick
+}
+
+// asking says that this leader is collecting agreement to sleep.
+func (r *Replica) asking() bool {
+	return r.idleAt > 0 && r.h.Now().Mono-r.idleAt >= idleFor && r.idle()
 }
 
 func (r *Replica) fallAsleep() {
@@ -239,9 +246,8 @@ func (r *Replica) confirmedSleep(from core.NodeID, c Control) {
 		return
 	}
 	for i := range r.match {
-		if id := r.match[i].id; id.Node() == from {
+		if id := r.match[i].id; id.Node() == from && !slices.Contains(r.slept, id) {
 			r.slept = append(r.slept, id)
 		}
 	}
-	r.maySleep()
 }

@@ -100,7 +100,11 @@ func (r *Replica) Recv(m *raftpb.Message, body core.Ref) {
 	if r.offline != "" || r.opening > 0 || !r.began || m.To != uint64(r.cfg.ID) || !r.sane(m) {
 		return
 	}
-	r.wake()
+	switch m.Type {
+	case raftpb.MsgHeartbeatResp, raftpb.MsgAppResp: // an answer wakes nobody: it may be late
+	default:
+		r.wake()
+	}
 	switch m.Type {
 	case raftpb.MsgApp:
 		if len(m.Entries) > 0 && r.h.Window().Bytes > 2*r.h.Window().MaxBytes {
