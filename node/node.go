@@ -119,6 +119,8 @@ func Run(ctx context.Context, o Options) error {
 		n.close()
 		return err
 	}
+	n.ready.Store(false)
+	n.net.CloseGates() // who comes now is better served elsewhere
 	for _, l := range n.loops {
 		l.post([]core.Event{{Kind: core.StopAsked}})
 	}

@@ -1,8 +1,6 @@
 package api
 
 import (
-	"strconv"
-
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/record"
 	"github.com/karst-stream/karst/core/replica"
@@ -135,9 +133,7 @@ func (p *producing) judgeBatch(part Part, b record.Batch) refusal {
 	case p.q.TransactionalId != nil || b.Transactional():
 		return refusal{wire.UnsupportedVersion, "Transactions are not supported yet."}
 	case int64(len(b)) > int64(rules.MaxMessageBytes):
-		return refusal{wire.MessageTooLarge, "The record batch size in the append to " + part.Topic.Name + "-" +
-			strconv.Itoa(int(part.Index)) + " is " + strconv.Itoa(len(b)) +
-			" bytes which exceeds the maximum configured value of " + strconv.Itoa(int(rules.MaxMessageBytes)) + "."}
+		return refusal{err: wire.MessageTooLarge} // without a message, as Kafka answers
 	case !rules.LogAppendTime && badTime(b, now, rules):
 		return refusal{wire.InvalidTimestamp, "One or more records have been rejected due to invalid timestamp"}
 	case rules.keyed && b.Codec() == record.None && keyless(b):

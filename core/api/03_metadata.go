@@ -287,7 +287,12 @@ func (c *Conn) stateOf(p Part) partState {
 	h := c.h
 	l := h.Leadership(p.Group())
 	s := partState{leader: -1, epoch: -1, replicas: nodeIDs(p.Topic.Partitions[p.Index].Replicas),
-		isr: nodeIDs(l.ISR), offline: []int32{}}
+		isr: []int32{}, offline: []int32{}}
+	for _, n := range l.ISR {
+		if !h.Suspect(n) { // a leader's last word may name itself
+			s.isr = append(s.isr, int32(n))
+		}
+	}
 	if l.Term > 0 {
 		s.epoch = int32(l.Term.Epoch())
 	}

@@ -59,7 +59,7 @@ func (p *placer) refuse(rf int16) string {
 		why = "All brokers are currently fenced."
 	case int(rf) > all:
 		why = "The target replication factor of " + strconv.Itoa(int(rf)) + " cannot be reached because only " +
-			strconv.Itoa(all) + " broker(s) are registered."
+			strconv.Itoa(all) + " broker(s) are registered or some brokers have all their log directories cordoned."
 	case rf > maxReplicas:
 		why = "The target replication factor of " + strconv.Itoa(int(rf)) + " is more than " + strconv.Itoa(maxReplicas) + "."
 	case len(p.live) <= int(rf)/2:

@@ -276,6 +276,17 @@ func (r *Replica) Linear(done func(Outcome)) {
 	r.h.Dirty(r)
 }
 
+// settled says of a leader that is not ready that its high watermark is right nevertheless: when it was
+// elected it held nothing beyond it. A new topic's first leader is always one. What is left is to prove
+// the leadership, which takes no longer than the no-op.
+func (r *Replica) settled() bool {
+	last := r.log.last()
+	if r.noop > 0 {
+		last = r.noop - 1
+	}
+	return r.leads && r.high == r.log.end(last)
+}
+
 // askReadIndex asks raft once for everything that came in this step. A context is never used again:
 // raft could answer a repeated one with an older index.
 func (r *Replica) askReadIndex() {

@@ -1,9 +1,11 @@
 package shard
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/wire"
 )
 
 func TestClusterOfOneForms(t *testing.T) {
@@ -87,6 +89,26 @@ func TestNewTopicsAreLedByTheirPreferredReplicas(t *testing.T) {
 	for i, p := range s.view.Topic("t").Partitions {
 		if l := s.Leadership(p.Group).Leader; l != p.Replicas[0] {
 			t.Errorf("t-%d is led by %d, its replicas are %v", i, l, p.Replicas)
+		}
+	}
+}
+
+// As soon as a new topic has a leader its offsets may be asked for: there is nothing that the leader could
+// not know. OFFSET_NOT_AVAILABLE is for leaders that take over a log.
+func TestANewTopicAnswersAtOnce(t *testing.T) {
+	for _, nodes := range []int{1, 3} {
+		r := newRig(t, nodes, 2)
+		r.open()
+		for i := range 5 {
+			name := fmt.Sprint("t", i)
+			r.createTopic(name, 1, int16(nodes))
+			req := wire.ListOffsetsRequest{ReplicaId: -1, Topics: []wire.ListOffsetsRequestTopic{{Name: name,
+				Partitions: []wire.ListOffsetsRequestPartition{{CurrentLeaderEpoch: -1, Timestamp: -1}}}}}
+			var resp wire.ListOffsetsResponse
+			r.call(r.leader(r.nodes[0], name, 0), core.ConnID(50+i), 2, 7, &req, &resp)
+			if p := resp.Topics[0].Partitions[0]; p.ErrorCode != 0 || p.Offset != 0 {
+				t.Errorf("%d nodes: %s: latest offset %d, error %v", nodes, name, p.Offset, p.ErrorCode)
+			}
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/karst-stream/karst/core"
@@ -48,7 +49,10 @@ type conn struct {
 	dead    bool
 	stop    chan struct{} // closed with the first of bye and dead
 	stopped bool
-	sent    [1]core.Event // for whoever writes
+
+	answered atomic.Bool // something was written to it
+
+	sent [1]core.Event // for whoever writes
 }
 
 func (t *Net) serve(nc *net.TCPConn, listener string) {
@@ -260,12 +264,16 @@ func (c *conn) halt() {
 	c.changed.Broadcast()
 }
 
-// kill ends the connection at once.
+// kill ends the connection at once. One that never got an answer is reset: a client takes an orderly
+// end in place of its first answer for a broker that wants another protocol (TLS, SASL), and gives up.
 func (c *conn) kill() {
 	c.mu.Lock()
 	c.dead = true
 	c.halt()
 	c.mu.Unlock()
+	if !c.answered.Load() {
+		_ = c.nc.SetLinger(0)
+	}
 	_ = c.nc.Close()
 }
 

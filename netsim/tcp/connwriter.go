@@ -162,6 +162,7 @@ func (c *conn) wrote(vec []core.Ref, n int64) {
 		return
 	}
 	c.t.Counters.BytesOut.Add(n)
+	c.answered.Store(true)
 	c.sent[0] = core.Event{Kind: core.ConnSent, Conn: c.id, N: n}
 	c.t.post(c.home, c.sent[:])
 }

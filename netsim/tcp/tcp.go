@@ -268,6 +268,13 @@ func (t *Net) Begin(s core.ShardID, events []core.Event) {
 	}
 }
 
+// CloseGates lets no more clients in: the node is about to stop.
+func (t *Net) CloseGates() {
+	for _, g := range t.gates {
+		g.close()
+	}
+}
+
 // Close implements netsim.Net.
 func (t *Net) Close() {
 	t.mu.Lock()
