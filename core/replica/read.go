@@ -267,7 +267,7 @@ func (r *Replica) walk(s *segment, pos int64, want func(seg.Seen) bool, done fun
 // Linear calls done with OK once this node has proved that it leads and knows everything that was
 // committed when it was asked; at once with an error otherwise.
 func (r *Replica) Linear(done func(Outcome)) {
-	if out := r.MayRead(); out != OK {
+	if out := r.MayRead(); out != OK && (out != NotAvailable || !r.settled()) {
 		done(out)
 		return
 	}
@@ -313,6 +313,11 @@ func (r *Replica) readStates(rs raft.ReadState) {
 			q.index = rs.Index
 		}
 	}
+}
+
+// answerReads answers those whose index this node has committed. It may be one that raft has just moved
+// to, so this is asked after every advance, not only when an index becomes known.
+func (r *Replica) answerReads() {
 	kept := r.reads[:0]
 	var fire []func(Outcome)
 	for _, q := range r.reads {
@@ -322,6 +327,7 @@ func (r *Replica) readStates(rs raft.ReadState) {
 			kept = append(kept, q)
 		}
 	}
+	clear(r.reads[len(kept):])
 	r.reads = kept
 	for _, f := range fire {
 		f(OK)
