@@ -16,13 +16,17 @@ import (
 //     documentation; keys that nothing acts on yet say so in their documentation.
 //   - A broker describes itself only, or "" for what is set dynamically for all brokers.
 //   - Sensitive values are null.
+//   - Shows what was changed through any node before the request came.
 //
 // Version notes:
 //   - v1: sources and synonyms. v3: type and documentation. v2, v4 changed nothing but the encoding.
 //
 // Left out: loggers (8), client metrics (16), groups (32): INVALID_REQUEST.
 func describeConfigs(r *request, body wire.Message) {
-	q := body.(*wire.DescribeConfigsRequest)
+	r.fresh(func() { r.describeConfigs(body.(*wire.DescribeConfigsRequest)) })
+}
+
+func (r *request) describeConfigs(q *wire.DescribeConfigsRequest) {
 	resp := &wire.DescribeConfigsResponse{Results: make([]wire.DescribeConfigsResponseResult, len(q.Resources))}
 	for i := range q.Resources {
 		res := &q.Resources[i]

@@ -108,6 +108,9 @@ type Host interface {
 	// Admin has the metadata leader decide cmd, wherever that is. done is called once the result is in
 	// this shard's View (or timeout, in ms, has passed).
 	Admin(cmd meta.Command, timeout int32, done func(meta.Result, AdminErr))
+	// Fresh calls done(true) once this shard's View holds all that was decided before the call, by whatever
+	// node; done(false) when no leader could prove that in time.
+	Fresh(done func(ok bool))
 	// ProducerID allocates a producer id.
 	ProducerID(done func(id int64, ok bool))
 

@@ -53,6 +53,24 @@ func (r *request) awaitLeaders(groups []core.GroupID, d core.Mono, done func()) 
 	}
 }
 
+// freshGrace is how long an admin read waits for the word of the metadata leader. After that it says what
+// this node knows: an old answer is of more use than none.
+const freshGrace = 500 * core.Millisecond
+
+// fresh calls then once View holds all that was decided before now.
+func (r *request) fresh(then func()) {
+	over := false
+	end := func() {
+		if !over && r.acting() {
+			over = true
+			r.cancel()
+			then()
+		}
+	}
+	r.after(freshGrace, end)
+	r.h().Fresh(func(bool) { end() })
+}
+
 // wait has a called when the leadership of g changes. The shard is asked once a group, however many
 // requests wait, because what it was asked cannot be taken back.
 func (d *Desk) wait(g core.GroupID, a *await) {

@@ -330,6 +330,10 @@ func (w *world) Admin(cmd meta.Command, timeout int32, done func(meta.Result, Ad
 	})
 }
 
+func (w *world) Fresh(done func(bool)) {
+	w.later("fresh", func(arg string) { done(arg != "late") })
+}
+
 func (w *world) ProducerID(done func(int64, bool)) {
 	w.later("pid", func(arg string) {
 		w.pids++

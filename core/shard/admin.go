@@ -246,6 +246,8 @@ func (h *home) frame(kind byte, from core.NodeID, b []byte) {
 		}
 	case frameCommand:
 		h.propose([][]byte{append([]byte(nil), b...)})
+	case frameFresh, frameFreshAt:
+		h.freshFrame(kind, from, b)
 	}
 }
 

@@ -102,8 +102,9 @@ type home struct {
 	then    []func()
 	member  bool // our identity is durable
 
-	admin admin
-	gate  gate
+	admin     admin
+	questions questions
+	gate      gate
 	boots int // shards whose boot is durable
 }
 
@@ -117,6 +118,7 @@ func newHome(s *Shard) *home {
 	h.ping.Fire = h.onPing
 	h.ask.Fire = h.onAsk
 	h.admin.retry.Fire = func(int64) { h.pushAdmin() }
+	h.questions.again.Fire = func(int64) { h.askFresh() }
 	h.gate.at.Fire = func(int64) { h.progress() }
 	return h
 }

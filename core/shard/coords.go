@@ -112,7 +112,7 @@ func (s *Shard) sweepOffsets(h *hosted, co *coordinator, term core.Term) {
 		return
 	}
 	markUnsure.Hit()
-	s.catchUpMeta(func(ok bool) {
+	s.Fresh(func(ok bool) {
 		if h.coord != co || co.term != term || !co.c.Leading() {
 			return
 		}
@@ -126,17 +126,6 @@ func (s *Shard) sweepOffsets(h *hosted, co *coordinator, term core.Term) {
 }
 
 var markUnsure = det.NewMark("shard: a new coordinator held offsets of topics that its node did not know")
-
-// catchUpMeta calls done(true) once this shard's view holds everything that was decided before the call:
-// it has this node registered again, and the log answers in order. done(false): no leader took it in time.
-func (s *Shard) catchUpMeta(done func(ok bool)) {
-	from := s.cfg.Shard
-	s.on(0, func(t *Shard) {
-		t.home.register(func(_ meta.Result, e api.AdminErr) {
-			t.on(from, func(*Shard) { done(e == api.AdminOK) })
-		})
-	})
-}
 
 // topicGone drops the committed offsets of a deleted topic.
 func (s *Shard) topicGone(name string) {

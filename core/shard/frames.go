@@ -20,6 +20,7 @@ import (
 //	control  a replica.Control, then its body
 //	hello    who speaks (birth.go)          ping     nothing
 //	news     leadership (leaders.go)        command  a metadata command (admin.go)
+//	fresh    number of a question           freshAt  the number, and the end of the metadata log (fresh.go)
 const (
 	frameVersion = 1
 	frameHead    = 2 + 4 + 8
@@ -30,6 +31,8 @@ const (
 	framePing    = 4
 	frameNews    = 5
 	frameCommand = 6
+	frameFresh   = 7
+	frameFreshAt = 8
 )
 
 // Hash names a partition to every node alike: of its directory, so that a topic that is deleted and
@@ -147,7 +150,7 @@ func (s *Shard) peerFrame(ev *core.Event) {
 		s.raftFrame(g, ev)
 	case frameControl:
 		s.controlFrame(g, ev)
-	case frameHello, framePing, frameNews, frameCommand:
+	case frameHello, framePing, frameNews, frameCommand, frameFresh, frameFreshAt:
 		if s.home == nil {
 			markStrange.Hit()
 			return

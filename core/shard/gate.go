@@ -52,7 +52,8 @@ func (h *home) registered() bool {
 		return g.registered
 	}
 	g.registering = true
-	h.register(func(r meta.Result, e api.AdminErr) {
+	me := meta.Broker{ID: s.cfg.Node, Incarnation: s.id.Incarnation, Rack: s.values.Rack, Listeners: s.cfg.Listeners}
+	h.submit(&meta.RegisterBroker{Broker: me}, 5*core.Second, func(r meta.Result, e api.AdminErr) {
 		g.registering, g.registered = false, e == api.AdminOK && r.Code == meta.Done
 		if e == api.AdminOK && r.Code != meta.Done {
 			s.fx.Add(core.Effect{Kind: core.Fatal, Text: "the cluster refuses to register this node: " + r.Message})
@@ -61,13 +62,6 @@ func (h *home) registered() bool {
 		h.progress()
 	})
 	return false
-}
-
-// register writes into the metadata log what this node is.
-func (h *home) register(done func(meta.Result, api.AdminErr)) {
-	s := h.s
-	me := meta.Broker{ID: s.cfg.Node, Incarnation: s.id.Incarnation, Rack: s.values.Rack, Listeners: s.cfg.Listeners}
-	h.submit(&meta.RegisterBroker{Broker: me}, 5*core.Second, done)
 }
 
 func (h *home) topicsExist() bool {
