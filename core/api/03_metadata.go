@@ -13,6 +13,8 @@ import (
 //
 // Behaviour:
 //   - All topics (null, in v0 an empty list), or those asked for, by name or from v12 by id.
+//   - A topic that this node does not know is looked for in the metadata leader's log before it is called
+//     unknown: who creates one through one node may use it through all.
 //   - Unknown names are created when the client and auto.create.topics.enable allow it, and the answer
 //     waits until their partitions have leaders: clients write at once and some give up soon.
 //   - An answer that would name a dead leader, or none, waits up to 500 ms for the next; then the partition
@@ -33,8 +35,30 @@ func metadata(r *request, body wire.Message) {
 		m.reject()
 		return
 	}
+	if m.unheard() {
+		r.fresh(m.begin)
+		return
+	}
+	m.begin()
+}
+
+// begin creates what is to be created.
+func (m *describing) begin() {
 	missing := m.missing()
 	inTurn(len(missing), func(i int, one func()) { m.create(missing[i], one) }, m.lead)
+}
+
+// unheard says whether a topic is asked for that this node does not know: another may have just made it.
+func (m *describing) unheard() bool {
+	view := m.r.h().View()
+	for i := range m.q.Topics {
+		t := &m.q.Topics[i]
+		if t.TopicId != (wire.UUID{}) && view.TopicByID(t.TopicId) == nil ||
+			t.TopicId == (wire.UUID{}) && view.Topic(*t.Name) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // describing is a Metadata on its way.

@@ -13,13 +13,17 @@ import (
 //   - Topics in the order of their names, all of them for an empty list, with as many partitions as the
 //     limit allows (at most max.request.partition.size.limit); next_cursor says where the next page begins.
 //   - A cursor whose topic is gone goes on with the next one.
+//   - Shows what was changed through any node before the request came.
 //   - A leader that is dead, or unknown, is -1 with LEADER_NOT_AVAILABLE; this request does not wait.
 //
 // Version notes: there is one version.
 //
 // Left out: eligible leader replicas (KIP-966): raft needs none, the lists are empty.
 func describeTopicPartitions(r *request, body wire.Message) {
-	q := body.(*wire.DescribeTopicPartitionsRequest)
+	r.fresh(func() { r.describeTopicPartitions(body.(*wire.DescribeTopicPartitionsRequest)) })
+}
+
+func (r *request) describeTopicPartitions(q *wire.DescribeTopicPartitionsRequest) {
 	p := &paging{r: r,
 		resp: &wire.DescribeTopicPartitionsResponse{Topics: []wire.DescribeTopicPartitionsResponseTopic{}}}
 	p.left = max(1, min(int(q.ResponsePartitionLimit), int(intSetting(r.h(), "max.request.partition.size.limit"))))

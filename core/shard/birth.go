@@ -105,7 +105,7 @@ type home struct {
 	admin     admin
 	questions questions
 	gate      gate
-	boots int // shards whose boot is durable
+	boots     int // shards whose boot is durable
 }
 
 func newHome(s *Shard) *home {

@@ -13,8 +13,13 @@ import (
 
 func (r *rig) admin(cmd meta.Command) meta.Result {
 	r.t.Helper()
+	return r.adminAt(r.nodes[0], cmd)
+}
+
+func (r *rig) adminAt(n *rigNode, cmd meta.Command) meta.Result {
+	r.t.Helper()
 	var res *meta.Result
-	r.nodes[0].post(0, core.Event{Kind: core.MailIn, Mail: letter(func(s *Shard) {
+	n.post(0, core.Event{Kind: core.MailIn, Mail: letter(func(s *Shard) {
 		s.Admin(cmd, 5000, func(x meta.Result, e api.AdminErr) {
 			if e != api.AdminOK {
 				r.t.Errorf("admin: %v", e)

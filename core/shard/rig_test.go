@@ -21,6 +21,7 @@ type rig struct {
 	nodes  []*rigNode
 	fatal  []string
 	nextLk core.LinkID
+	deaf   core.NodeID // frames to this node are lost
 }
 
 type rigNode struct {
@@ -243,7 +244,7 @@ func (r *rig) send(n *rigNode, k core.ShardID, to core.NodeID, b []byte) {
 	n.post(k, core.Event{Kind: core.PeerSent, Node: to, N: int64(len(b))})
 	l, ok := n.links[to]
 	o := r.node(to)
-	if !ok || o.down {
+	if !ok || o.down || to == r.deaf {
 		return
 	}
 	if known, seen := o.ready[l]; !known {
