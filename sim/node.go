@@ -43,7 +43,6 @@ type job struct {
 	shard core.ShardID
 	body  core.Ref
 	err   core.Errno
-	done  bool
 }
 
 // start begins a process on n's disk.

@@ -234,11 +234,11 @@ func TestDeath(t *testing.T) {
 func TestConnections(t *testing.T) {
 	w := newTown(t, 1, 1)
 	w.net.Up(0, 0)
-	c := w.net.Dial(w.now, 0)
+	w.net.Dial(w.now, 0)
 	w.run(core.Second)
 	w.expect("client closed") // the gate is shut
 	w.net.OpenGate(0)
-	c = w.net.Dial(w.now, 0)
+	c := w.net.Dial(w.now, 0)
 	w.run(core.Second)
 	w.expect("n0 ConnOpen PLAINTEXT\x00\x0010.0.0.2:50000", "client opened")
 	for i := range core.Credits + 2 {

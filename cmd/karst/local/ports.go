@@ -2,7 +2,6 @@ package local
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -91,6 +90,3 @@ func (c *claims) given(host string, ports []int) error {
 	}
 	return nil
 }
-
-// address is a port of the supervisor's choice on loopback.
-func address(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
