@@ -82,7 +82,11 @@ func (r *Replica) noteState() {
 	if leads {
 		r.match = r.match[:0]
 		for _, v := range r.voters() {
-			r.match = append(r.match, matched{id: v, caught: -1})
+			m := matched{id: v, caught: -1}
+			if r.commit == 1 { // just born: every voter holds what there is
+				m.caught = r.h.Now().Mono
+			}
+			r.match = append(r.match, m)
 		}
 		r.noop = 0
 		r.takeLead()
