@@ -65,7 +65,7 @@ const (
 	Create                           // File is Path, below the data directory, made if absent; Sync: the directory entry is durable before DiskDone
 	Write                            // Vec to File at Off; Sync: fdatasync before DiskDone
 	SyncFile                         // fdatasync of File
-	Truncate                         // File to Off bytes; Sync as for Write
+	Truncate                         // File to Off bytes, zeros when that is more; Sync as for Write
 	Read                             // N bytes of File at Off; DiskDone carries them
 	Remove                           // File is unlinked and, when that empties it, its directory too; the parent is synced before DiskDone
 	Run                              // Job on a worker; JobDone(Op)

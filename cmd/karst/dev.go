@@ -66,7 +66,7 @@ func newDev() *cobra.Command {
 	f.BoolVar(&d.remove, "rm", false, "delete the data at the end")
 	f.StringArrayVar(&d.set, "set", nil, "KEY=VALUE of any configuration key; may be repeated")
 	f.StringArrayVar(&d.topics, "topic", nil, "NAME:PARTITIONS to have when ready; may be repeated")
-	f.IntVar(&d.shards, "shards", 0, "event loops a node; 0: one a core")
+	f.IntVar(&d.shards, "shards", 0, "event loops a node; 0: the cores, divided among the nodes")
 	f.BoolVar(&d.power, "power-switch", false, "allow karst dev powercut")
 	f.BoolVar(&d.tethered, "tethered", false, "end when the standard input ends")
 	f.MarkHidden("tethered")

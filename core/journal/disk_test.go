@@ -16,6 +16,8 @@ type disk struct {
 	files  det.Map[string, []byte]
 	sick   string // reads of this file fail at sickAt and behind
 	sickAt int64
+
+	reserves bool // Truncate makes a file longer before the first frame is written
 }
 
 func (d *disk) List() (list []core.FileInfo) {
@@ -39,7 +41,7 @@ func (d *disk) ReadAt(path string, off int64, b []byte) (int, core.Errno) {
 }
 
 func (d *disk) clone() *disk {
-	c := &disk{}
+	c := &disk{reserves: d.reserves}
 	d.files.Each(func(path string, b []byte) { c.files.Set(path, slices.Clone(b)) })
 	return c
 }
@@ -106,6 +108,13 @@ func (r *rig) flush() uint64 {
 				r.t.Fatalf("write to %q, sync %v", o.path, e.Sync)
 			}
 			r.ops = append(r.ops, o)
+		case core.Truncate: // reserves: a crash may come before it
+			if e.Sync || e.Op != 0 {
+				r.t.Fatalf("a reservation that is waited for: %+v", e)
+			}
+			if r.disk.reserves {
+				r.disk.write(r.paths.At(e.File), e.Off-1, []byte{0})
+			}
 		case core.Remove:
 			r.removed = append(r.removed, r.paths.At(e.File))
 			r.disk.files.Delete(r.paths.At(e.File))

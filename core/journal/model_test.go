@@ -84,6 +84,7 @@ func (w *world) state(s int) string { return lines(w.groups[s]) }
 // start gives the groups to shards anew.
 func start(t *testing.T, rnd *det.Rand, d *disk, found *journal.Found, old map[core.GroupID]*modelled, st *stats) *world {
 	w := &world{t: t, rnd: rnd, disk: d, past: found.Files, stats: st}
+	d.reserves = rnd.N(2) == 0
 	n := int(rnd.Between(1, 3))
 	w.groups, w.states = make([][]*modelled, n), make([][]string, n)
 	for s := range n {

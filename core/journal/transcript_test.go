@@ -119,6 +119,8 @@ func (s *script) asked() string {
 		case core.Write:
 			o := s.rig.ops[len(s.rig.ops)-1]
 			fmt.Fprintf(&b, "Write %s at %d, %d bytes, sync %v: frame %d\n", o.path, e.Off, len(o.data), e.Sync, s.rig.w.Seq())
+		case core.Truncate:
+			fmt.Fprintf(&b, "Truncate to %d, sync %v\n", e.Off, e.Sync)
 		default:
 			fmt.Fprintf(&b, "%v %s, sync %v\n", e.Kind, e.Path, e.Sync)
 		}

@@ -29,7 +29,9 @@ func (r *Replica) send(m *raftpb.Message) {
 		r.putOff()
 	}
 	if len(m.Entries) == 0 {
-		r.sendOne(m, nil)
+		if !r.owe(m) {
+			r.sendOne(m, nil)
+		}
 		return
 	}
 	if m.Entries[0].Index < r.log.first {
@@ -84,6 +86,7 @@ func (r *Replica) body(n *note) core.Ref {
 func (r *Replica) sendOne(m *raftpb.Message, bodies []core.Ref) bool {
 	to := core.RaftID(m.To)
 	if r.h.SendRaft(to.Node(), r.cfg.Group, m, bodies) {
+		r.told(m)
 		return true
 	}
 	if r.leads {

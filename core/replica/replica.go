@@ -137,6 +137,7 @@ type Replica struct {
 	tick    det.Timer
 	elect   det.Timer
 	fillAt  det.Timer
+	tell    det.Timer // pays the commit indexes that are owed
 	heard   core.Mono // when the leader was last heard
 	pull    *pull
 	prefer  bool      // campaign as soon as the birth is durable
@@ -149,6 +150,9 @@ type matched struct {
 	id     core.RaftID
 	index  uint64    // known durable there, in this term
 	caught core.Mono // when it last was at the high watermark; Never-like -1: not in this term
+	told   uint64    // the highest commit index sent there in this term
+	owed   raftpb.Message
+	owes   bool // owed is to be sent
 }
 
 // Info is what other nodes and clients may know of a replica.
@@ -216,6 +220,7 @@ func newReplica(cfg Config, h Host) *Replica {
 	r.log.snap = r.snapshot
 	r.tick.Fire = r.onTick
 	r.elect.Fire = r.onElect
+	r.tell.Fire = r.onTell
 	r.fillAt.Fire = func(int64) { r.flushFill() }
 	return r
 }
@@ -312,6 +317,7 @@ func (r *Replica) quiet() {
 	t.Stop(&r.tick)
 	t.Stop(&r.elect)
 	t.Stop(&r.fillAt)
+	t.Stop(&r.tell)
 	for _, k := range r.stagings {
 		if b, ok := r.staging[k]; ok {
 			b.Release()

@@ -62,6 +62,7 @@ func (d *device) write(f *file, vec [][]byte, off int64) (int64, error) {
 	return n, err
 }
 
+// truncate gives f another size; what is new is zeros.
 func (d *device) truncate(f *file, size int64) error {
 	if err := d.enter(); err != nil {
 		return err
@@ -72,7 +73,17 @@ func (d *device) truncate(f *file, size int64) error {
 			return err
 		}
 	}
-	return uninterrupted(func() error { return unix.Ftruncate(f.fd, size) })
+	var st unix.Stat_t
+	if err := uninterrupted(func() error { return unix.Fstat(f.fd, &st) }); err != nil {
+		return err
+	}
+	if err := uninterrupted(func() error { return unix.Ftruncate(f.fd, size) }); err != nil {
+		return err
+	}
+	if size > st.Size {
+		reserve(f.fd, st.Size, size-st.Size)
+	}
+	return nil
 }
 
 // sync makes the content of f durable, with all the metadata when full.

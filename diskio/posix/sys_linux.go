@@ -50,6 +50,10 @@ func advance(iov []unix.Iovec, n uint64) []unix.Iovec {
 	return iov[:copy(iov, iov[i:])]
 }
 
+// reserve asks the file system for the blocks of n bytes at off, which is a wish: what it cannot give
+// now, a later write will ask for.
+func reserve(fd int, off, n int64) { _ = unix.Fallocate(fd, 0, off, n) }
+
 func flushFd(fd int, full bool) error {
 	return uninterrupted(func() error {
 		if full {

@@ -36,7 +36,7 @@ type Spec struct {
 	Ports       []int  // of the Kafka listeners; nil: 9092.. or free ones
 	Host        string // advertised; empty: 127.0.0.1
 	Offset      int    // added to a port to give the advertised one
-	Shards      int    // 0: the node's default
+	Shards      int    // event loops a node; 0: the cores, divided among the nodes
 	PowerSwitch bool
 	Remove      bool     // delete the data at the end
 	Set         []string // KEY=VALUE for every node

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +38,15 @@ type process struct {
 	began    time.Time
 	readyIn  time.Duration
 	restarts int
+}
+
+// shards is how many event loops a node runs. The nodes share one machine, so unless told they share its
+// cores too: a loop more than there are cores buys nothing, and splits every group commit in two.
+func (s *Spec) shards() int {
+	if s.Shards > 0 {
+		return s.Shards
+	}
+	return max(1, runtime.GOMAXPROCS(0)/s.Nodes)
 }
 
 // plan lays out node i of the cluster: its addresses and its command line.
@@ -68,9 +78,7 @@ func (s *Spec) plan(i int, kafka, peer, admin []int) *process {
 		"--peer-listen", fmt.Sprintf("127.0.0.1:%d", peer[i]),
 		"--peers", strings.Join(peers, ","),
 		"--admin", p.shown.Admin,
-	}
-	if s.Shards > 0 {
-		p.args = append(p.args, "--shards", strconv.Itoa(s.Shards))
+		"--shards", strconv.Itoa(s.shards()),
 	}
 	if s.PowerSwitch {
 		p.args = append(p.args, "--power-switch")
