@@ -62,6 +62,16 @@ func (d *device) write(f *file, vec [][]byte, off int64) (int64, error) {
 	return n, err
 }
 
+// begin lets what was written without a sync leave at once. It promises nothing; but a checkpoint of many
+// partitions that found all of it still in memory would hold up the journal's small syncs for as long as
+// the disk needs for megabytes.
+func (d *device) begin(f *file, off, n int64) {
+	if d.isCut() || f.fd < 0 || f.gone {
+		return
+	}
+	writeback(f.fd, off, n)
+}
+
 // truncate gives f another size; what is new is zeros.
 func (d *device) truncate(f *file, size int64) error {
 	if err := d.enter(); err != nil {

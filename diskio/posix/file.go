@@ -26,6 +26,7 @@ type file struct {
 	want        bool     // a sync of the content
 	wantAll     bool     // of the metadata as well
 	wantDir     []string // directories to sync
+	lo, hi      int64    // what was written
 	shadow      *shadow  // with a power switch
 
 	// Owned by handles.mu; gone is written by the worker under it, too.

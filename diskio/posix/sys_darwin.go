@@ -35,3 +35,6 @@ func flushFd(fd int, _ bool) error {
 
 // reserve does nothing here: blocks come with the writes.
 func reserve(int, int64, int64) {}
+
+// writeback does nothing here: the kernel begins when it likes.
+func writeback(int, int64, int64) {}

@@ -54,6 +54,9 @@ func advance(iov []unix.Iovec, n uint64) []unix.Iovec {
 // now, a later write will ask for.
 func reserve(fd int, off, n int64) { _ = unix.Fallocate(fd, 0, off, n) }
 
+// writeback has the kernel begin to write n bytes at off and does not wait for it.
+func writeback(fd int, off, n int64) { _ = unix.SyncFileRange(fd, off, n, unix.SYNC_FILE_RANGE_WRITE) }
+
 func flushFd(fd int, full bool) error {
 	return uninterrupted(func() error {
 		if full {

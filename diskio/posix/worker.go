@@ -139,7 +139,7 @@ func (w *worker) turn() {
 		}
 	}
 	for _, f := range w.files {
-		f.first, f.last, f.want, f.wantDir, f.wantAll, f.syncFrom = 0, 0, false, nil, false, 0
+		f.first, f.last, f.want, f.wantDir, f.wantAll, f.syncFrom, f.lo, f.hi = 0, 0, false, nil, false, 0, 0, 0
 		if f.held {
 			f.held = false
 			w.d.handles.release(f)
@@ -274,6 +274,10 @@ func (w *worker) writeRun(f *file, i int32) int32 {
 	n, err := w.d.dev.write(f, w.iov, start)
 	clear(w.iov)
 	reached := start + n
+	if n > 0 && f.hi == 0 {
+		f.lo = start
+	}
+	f.lo, f.hi = min(f.lo, start), max(f.hi, reached)
 	for j := i; j != stop; j = ops[j].next {
 		o := &ops[j]
 		if o.off+core.Size(w.taken.refs[o.lo:o.hi]) > reached {
@@ -292,6 +296,8 @@ func (w *worker) finish(f *file) {
 	err := core.OK
 	if f.want {
 		err = errno(w.d.dev.sync(f, f.wantAll))
+	} else if f.hi > f.lo {
+		w.d.dev.begin(f, f.lo, f.hi-f.lo)
 	}
 	if len(f.wantDir) > 0 && err == core.OK {
 		for _, dir := range f.wantDir {
