@@ -11,7 +11,7 @@ CEILING  ?=
 PEERS    ?= $(abspath ../shared/peers)
 export CEILING PEERS
 
-.PHONY: help build quick check lint sim sweep soak mutants fuzz conformance demo bench
+.PHONY: help build quick check lint sim sweep soak mutants canary operators equivalence fuzz conformance demo bench
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,15 @@ soak: ## seeds that nobody has seen, until a promise breaks or ^C
 
 mutants: ## plants each bug of the code in turn; the simulator must find it within 500 seeds
 	GO="$(GO)" .ci/mutants
+
+canary: ## a sweep that must be red turns a stage of .ci/run red
+	GO="$(GO)" .ci/mutants canary
+
+operators: ## small bugs drawn from the code by the commit: MANY=few (20) or many (300, a night)
+	experiments/02-detection/operators.sh $(or $(MANY),few)
+
+equivalence: ## 100,000 random histories on which the exact checkers and porcupine must agree
+	$(GO) test ./checker/linear -run TestEquivalence -v -args -histories 100000
 
 fuzz: ## each fuzz target for FUZZTIME=10m
 	GO="$(GO)" FUZZTIME=$(FUZZTIME) .ci/fuzz

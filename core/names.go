@@ -15,7 +15,7 @@ type (
 	Offset  int64  // of a record, Kafka's
 	Index   uint64 // of a raft log entry
 	Term    uint64 // of raft; Kafka's clients see it as Epoch
-	Epoch   int32  // Kafka's leader epoch: a Term, narrowed
+	Epoch   int32  // Kafka's leader epoch: a Term, counted from the first that has a leader
 	FileID  uint64 // a file that a shard named by a Create or Open effect
 	ConnID  uint64 // a client connection, named by the driver
 	LinkID  uint64 // an incoming peer link, named by the driver
@@ -41,12 +41,24 @@ func NewRaftID(incarnation uint32, n NodeID) RaftID {
 func (r RaftID) Node() NodeID        { return NodeID(uint32(r)) }
 func (r RaftID) Incarnation() uint32 { return uint32(r >> 32) }
 
-// Epoch narrows a term for Kafka's wire. Terms grow by one an election: 2^31 is out of reach.
+// FirstTerm is the first term that can have a leader: a group is born in the one before, without a
+// leader, and each election begins a new term.
+const FirstTerm Term = 2
+
+// MaxTerm is the last that Kafka's 32 bits can name; a peer that speaks of a later one is not believed.
+const MaxTerm = FirstTerm + 1<<31 - 1
+
+// Epoch is the term as Kafka counts: the first leader of a partition has epoch 0, as clients expect of
+// a new topic, and no two terms with a leader have one epoch. A term that never has one is -1
+// (RecordBatch.NO_PARTITION_LEADER_EPOCH). Terms grow by one an election: 2^31 is out of reach.
 func (t Term) Epoch() Epoch {
-	if t > 1<<31-1 {
+	switch {
+	case t < FirstTerm:
+		return -1
+	case t > MaxTerm:
 		panic("core: term " + strconv.FormatUint(uint64(t), 10) + " does not fit Kafka's epoch")
 	}
-	return Epoch(t)
+	return Epoch(t - FirstTerm)
 }
 
 const (

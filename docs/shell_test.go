@@ -14,54 +14,73 @@ import (
 	"time"
 )
 
-// shellBlocks finds the fenced blocks that are marked as sh. Those marked console are shown, not run.
-var shellBlocks = regexp.MustCompile("(?s)```sh\n(.*?)```")
-
 // readyLine is how `karst dev` says that it serves, and where.
 var readyLine = regexp.MustCompile(`^ready in .*-B (\S+)`)
 
-// TestShellBlocksOfTheReadmeRun types what the README tells its reader to type.
-func TestShellBlocksOfTheReadmeRun(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	t.Cleanup(cancel) // after the cluster has ended
-	repo, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &shell{t: t, ctx: ctx, repo: repo, dir: t.TempDir(), env: append(os.Environ(), "NO_COLOR=1")}
-	for _, m := range shellBlocks.FindAllStringSubmatch(read(t, "../README.md"), -1) {
-		for _, line := range strings.Split(strings.TrimSpace(m[1]), "\n") {
-			s.run(line)
+// TestShellBlocksRun types what the pages tell their reader to type: the blocks marked sh, page by
+// page. A cluster that a page starts serves the rest of that page.
+func TestShellBlocksRun(t *testing.T) {
+	ran := 0
+	for _, page := range pages(t) {
+		var lines []string
+		for _, b := range fences(page, read(t, page)) {
+			if b.info == "sh" {
+				lines = append(lines, b.lines...)
+			}
+		}
+		if len(lines) > 0 {
+			t.Run(filepath.Base(page), func(t *testing.T) { ran += typePage(t, lines) })
 		}
 	}
-	if s.ran < 10 {
-		t.Errorf("only %d commands were run", s.ran)
+	if ran < 10 {
+		t.Errorf("only %d commands were run", ran)
 	}
 }
 
+// typePage types the lines of a page and says how many there were.
+func typePage(t *testing.T, lines []string) int {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(cancel) // after the cluster has ended
+	bin := filepath.Dir(program(t))
+	s := &shell{t: t, ctx: ctx, dir: t.TempDir(),
+		env: append(os.Environ(), "NO_COLOR=1", "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))}
+	if err := os.Mkdir(filepath.Join(s.dir, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range lines {
+		if line = strings.TrimSpace(line); line != "" {
+			s.run(line)
+		}
+	}
+	return s.ran
+}
+
+// startsCluster is a karst dev that serves, unlike its verbs.
+var startsCluster = regexp.MustCompile(`^(bin/)?karst dev( +-| *(#|$))`)
+
 // shell runs lines in a directory of its own, which stands for the repository.
 type shell struct {
-	t    *testing.T
-	ctx  context.Context
-	repo string
-	dir  string
-	env  []string
-	ran  int
+	t   *testing.T
+	ctx context.Context
+	dir string
+	env []string
+	ran int
 }
 
 func (s *shell) run(line string) {
 	s.t.Helper()
 	s.ran++
-	if strings.HasPrefix(line, "bin/karst dev -n") {
+	if startsCluster.MatchString(line) {
 		s.dev(line)
 		return
 	}
-	c := s.command(line)
-	if strings.HasPrefix(line, "go build ") {
-		c = s.command(strings.Replace(line, "-o bin/", "-o "+s.dir+"/bin/", 1))
-		c.Dir = s.repo
+	if line == "go build -o bin/karst ./cmd/karst" { // just what program did
+		if err := os.Symlink(program(s.t), filepath.Join(s.dir, "bin", "karst")); err != nil {
+			s.t.Fatal(err)
+		}
+		return
 	}
-	out, err := c.CombinedOutput()
+	out, err := s.command(line).CombinedOutput()
 	if err != nil {
 		s.t.Fatalf("%s\n%s%v", line, out, err)
 	}

@@ -93,6 +93,7 @@ type node struct {
 	gauge *metrics
 
 	ready   atomic.Bool
+	failed  atomic.Bool
 	failing chan error // the first reason to end
 	stops   atomic.Int64
 	stopped chan struct{} // every shard has stopped
@@ -237,7 +238,12 @@ func (n *node) region(f core.FileID) (netsim.Region, bool) {
 	return diskio.Region(r), ok
 }
 
+// gateOpened follows OpenGate, unless a listener was refused after all: then the node ends and was never
+// ready.
 func (n *node) gateOpened() {
+	if n.failed.Load() {
+		return
+	}
 	if !n.ready.Swap(true) && n.o.Ready != nil {
 		go n.o.Ready() // it may take its time
 	}
@@ -251,6 +257,7 @@ func (n *node) shardStopped(core.ShardID) {
 
 // fail ends the node; only the first reason counts.
 func (n *node) fail(err error) {
+	n.failed.Store(true)
 	select {
 	case n.failing <- err:
 	default:

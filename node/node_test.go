@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -362,6 +363,35 @@ func TestTakenPortTouchesNothing(t *testing.T) {
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the data directory was touched: %v", err)
 	}
+}
+
+// The port is bound first and listened on when the cluster answers. Whoever takes it in between ends a node
+// that has never said it was ready.
+func TestAPortTakenLateIsNotReady(t *testing.T) {
+	o := Options{Dir: t.TempDir(), Shards: 1, Listeners: []Listener{{Name: "PLAIN", Host: "127.0.0.1"}},
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Ready: func() { t.Error("it is ready without its port") },
+		build: func(*Options, core.Boot) (*engine, error) {
+			return &engine{intake: func(core.Ref) any { return nil }, route: func([]byte) core.ShardID { return 0 },
+				shards: []stepper{&echo{t: t, count: 1, owed: map[core.OpID]answer{}}}}, nil
+		}}
+	n, err := open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", n.net.Addrs()[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	n.start()
+	if err := <-n.failing; !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), "is taken by another process") {
+		t.Errorf("the node ends with %v", err)
+	}
+	n.loops[0].halt(true) // the step is over
+	if err := n.isReady(); err == nil {
+		t.Error("the node is ready")
+	}
+	n.close()
 }
 
 func TestAdmin(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"github.com/karst-stream/karst/core/api"
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/meta"
+	"github.com/karst-stream/karst/core/replica"
 	"github.com/karst-stream/karst/core/shard"
 )
 
@@ -46,6 +47,11 @@ func bootKarst(w *World, n *node) ([]machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.start = rec.Start
+	var obs replica.Observer = observer{w.judge, w}
+	if n.lost {
+		obs = nil // it finds less than it acknowledged, and is judged by what the others do with it
+	}
 	var peers []core.NodeID
 	for i := range w.plan.Nodes {
 		peers = append(peers, core.NodeID(i))
@@ -57,7 +63,7 @@ func bootKarst(w *World, n *node) ([]machine, error) {
 			Seed:      uint64(det.Hash(w.plan.Seed).U64(uint64(n.id)).U64(uint64(n.life))),
 			Listeners: []meta.Listener{{Name: w.net.Listener, Host: "node-" + string(rune('0'+n.id)), Port: 9092}},
 			Limits:    shard.Limits{WindowBytes: w.plan.Window, JournalSlot: w.plan.Journal},
-			Observer:  observer{w.judge, w},
+			Observer:  obs,
 		}, rec))
 	}
 	return ms, nil
@@ -83,5 +89,8 @@ func (o observer) Appended(n core.NodeID, g core.GroupID, i core.Index, t core.T
 
 func (o observer) BecameLeader(n core.NodeID, g core.GroupID, id core.RaftID, t core.Term, last core.Index) {
 	o.State.BecameLeader(n, g, id, t, last)
+	if !o.w.deaf {
+		o.w.leads.Set(g, n)
+	}
 	o.w.moment(n, 2)
 }

@@ -26,6 +26,26 @@ type node struct {
 	jobs   []job
 	fatal  string // why the last process ended itself
 	ended  bool   // the process said Stopped
+	fuse   int64  // so many effects until the process dies; 0: it does not
+	clock  clock
+
+	lost    bool            // its disk does not hold what it acknowledged: it must not serve again
+	gone    bool            // ... and is not started again
+	spare   *diskfake.Disk  // its own, while foreign
+	foreign bool            // it has another node's disk
+	old     *diskfake.Image // of its disk, to be put back
+	start   uint32          // the counter of its present start, as its disk has it
+	metAs   uint32          // the first counter that tells the old disk from the new
+	met     uint64          // who has met it in such a life, as bits
+	metAt   core.Mono       // the last of them
+}
+
+// own is the disk that the node has its data on.
+func (n *node) own() *diskfake.Disk {
+	if n.foreign {
+		return n.spare
+	}
+	return n.disk
 }
 
 // looper is the loop around one shard.
@@ -47,6 +67,9 @@ type job struct {
 
 // start begins a process on n's disk.
 func (w *World) start(n *node) {
+	if n.gone {
+		return
+	}
 	n.life++
 	n.alive, n.paused, n.gate, n.ended, n.fatal = true, false, false, false, ""
 	n.disk.Start()
@@ -68,10 +91,11 @@ func (w *World) start(n *node) {
 // refused is a process that does not begin on its disk. No honest disk gives it a reason.
 func (w *World) refused(n *node, err error) {
 	w.note("node %d does not start: %v", n.id, err)
-	if w.plan.Liars == 0 {
+	if w.plan.Liars == 0 && !n.foreign && !w.lossy(n) {
 		w.failAt("start", "node %d: %v", n.id, err)
 	}
 	n.alive = false
+	n.gone = n.lost
 }
 
 // stop ends a process at once. power: with the machine.
@@ -80,6 +104,7 @@ func (w *World) stop(n *node, power bool) {
 		return
 	}
 	n.alive = false
+	n.gone = n.lost // each start on an old disk would raise its counter, until nobody knows it for old
 	w.line("stop", n.id, 0, uint64(n.life), b2u(power), nil)
 	w.lastLetters(n)
 	for _, l := range n.shards {
@@ -208,6 +233,12 @@ func (w *World) step(n *node, s core.ShardID) {
 			}
 			continue
 		}
+		if n.fuse > 0 && w.burn(n, s, w.fx.List[i:]) {
+			for _, r := range w.fx.Vec(&w.fx.List[i]) {
+				r.Release()
+			}
+			continue
+		}
 		w.effect(n, s, &w.fx.List[i])
 	}
 	clear(l.taken)
@@ -235,7 +266,7 @@ func (w *World) run(n *node, s core.ShardID, m machine, events []core.Event, fx 
 
 // clock is what a node believes the time to be.
 func (w *World) clock(n *node) core.Now {
-	return core.Now{Mono: w.now, Wall: wallStart + core.Wall(w.now/core.Millisecond)}
+	return core.Now{Mono: w.now, Wall: n.clock.wall(w.now)}
 }
 
 // wallStart is a moment in 2026, for records.
@@ -282,6 +313,7 @@ func (w *World) effect(n *node, s core.ShardID, e *core.Effect) {
 	case core.CreditConn:
 		w.net.Credit(e.Conn, e.N)
 	case core.AcceptPeer:
+		w.accepted(n.id, e.Node)
 		w.net.AcceptPeer(n.id, e.Link, e.Node)
 	case core.ClosePeer:
 		w.net.ClosePeer(w.now, n.id, e.Link)
@@ -377,6 +409,9 @@ func (w *World) fatal(n *node, text string) {
 		w.failAt("fatal", "node %d ends itself again and again: %s", n.id, text)
 	}
 	w.stop(n, false)
+	if n.gone {
+		return // whoever looks after it was told why
+	}
 	w.after(w.now+500*core.Millisecond, dueRestart, nil, 0, uint64(n.id))
 }
 
@@ -386,7 +421,7 @@ func (w *World) heard(n *node, s core.ShardID, e *core.Effect) {
 	if w.opts.Trace != nil {
 		fmt.Fprintf(w.opts.Trace, "%13.6f n%d.%d note %s\n", seconds(w.now), n.id, s, e.Text)
 	}
-	if e.N >= 8 && strings.Contains(e.Text, "partition offline") && !n.disk.Broken() && w.plan.Liars == 0 {
+	if e.N >= 8 && strings.Contains(e.Text, "partition offline") && !n.disk.Broken() && !w.lossy(n) && w.plan.Liars == 0 {
 		w.failAt("offline", "node %d, whose disk is well: %s", n.id, e.Text)
 	}
 }

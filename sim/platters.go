@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+
 	"github.com/karst-stream/karst/checker"
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/journal"
@@ -9,12 +11,12 @@ import (
 // platters recovers every node's journals as a loss of power now would leave them at worst, and asks
 // whether what is committed is on a majority of them (I5). Replicas have no say in it.
 func (w *World) platters() {
-	if w.plan.Liars > 0 || w.failed {
-		return
+	if w.plan.Liars > 0 || w.failed || slices.ContainsFunc(w.nodes, w.lossy) {
+		return // what a lost disk held counts, and nobody can look
 	}
 	copies := map[core.GroupID][]checker.Platter{}
 	for _, n := range w.nodes {
-		found, err := journal.Recover(n.disk.Platter())
+		found, err := journal.Recover(n.own().Platter())
 		if err != nil {
 			w.failAt("I5", "the platter of node %d cannot be recovered: %v", n.id, err)
 			return

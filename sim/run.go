@@ -2,8 +2,9 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"runtime/debug"
-	"sort"
+	"slices"
 	"strings"
 	"sync"
 
@@ -42,6 +43,11 @@ type Result struct {
 	Clients   workload.Counts
 	Redraws   int
 	Violation *Violation
+
+	// Stranded is how a run on lying disks ended early without a finding. A node whose disk forgot what it
+	// had synced, its own name first, refuses to start or keeps partitions offline, as it must; when that
+	// befalls too many, the cluster is never whole again. Only what clients miss is a violation then.
+	Stranded *Violation
 }
 
 // Crashes counts processes and machines that died by the plan.
@@ -72,21 +78,40 @@ func (r *Result) Empty() string {
 // maxRedraws of an empty seed; then it counts as it is.
 const maxRedraws = 5
 
-// Run plays the standard world of a seed. An empty run is drawn again, from the same seed.
-func Run(seed uint64, opts Options) Result {
+// Run plays the standard world of a seed. An empty run is drawn again, from the same seed. A panic is a
+// violation like others: its seed must not get lost. The trace shows where it happened.
+func Run(seed uint64, opts Options) (r Result) {
 	if opts.For == 0 {
 		opts.For = minute
 	}
+	var plan Plan
+	defer func() {
+		if p := recover(); p != nil {
+			r = Result{Plan: plan, Redraws: plan.Redraw, Violation: &Violation{ID: "panic", What: fmt.Sprint(p)}}
+			r.forgive()
+			if opts.Trace != nil {
+				fmt.Fprintf(opts.Trace, "panic: %v\n%s", p, debug.Stack())
+			}
+		}
+	}()
 	for redraw := 0; ; redraw++ {
-		plan := Swarm(seed, redraw, opts.For)
+		plan = Swarm(seed, redraw, opts.For)
 		if opts.Liars > 0 {
 			plan.lie(opts.Liars)
 		}
-		r := RunPlan(plan, opts)
+		r = RunPlan(plan, opts)
 		r.Redraws = redraw
-		if r.Violation != nil || redraw == maxRedraws || r.Empty() == "" {
+		r.forgive()
+		if r.Violation != nil || r.Stranded != nil || redraw == maxRedraws || r.Empty() == "" {
 			return r
 		}
+	}
+}
+
+// forgive takes back what lying disks excuse.
+func (r *Result) forgive() {
+	if v := r.Violation; v != nil && r.Plan.Liars > 0 && !slices.Contains(loss, v.ID) {
+		r.Violation, r.Stranded = nil, v
 	}
 }
 
@@ -137,35 +162,42 @@ func duration(t core.Mono) string {
 	return fmt.Sprintf("%dms", t/core.Millisecond)
 }
 
-// counters are the faults of a result by name, sorted.
-func (r *Result) counters() map[string]int64 {
-	c := map[string]int64{"net-reset": r.Net.Resets, "net-drop": r.Net.Drops, "net-double": r.Net.Doubles, "net-spike": r.Net.Spikes,
-		"bit-rot": r.Net.Rots, "sync-error": r.Disk.SyncErrors, "lost-sectors": r.Disk.LostSectors, "torn-files": r.Disk.TornFiles,
-		"lost-entries": r.Disk.LostEntries, "lies": r.Disk.Lies}
-	for k, n := range r.Faults {
-		if FaultKind(k) != SyncError {
-			c[FaultKind(k).String()] = n
-		}
-	}
-	return c
+// FaultCount is a kind of fault and how often it happened.
+type FaultCount struct {
+	Kind  string // a FaultKind, or what network and disk count themselves
+	Count int64
 }
 
-func formatCounters(c map[string]int64) string {
-	var names []string
-	for k, n := range c {
-		if n > 0 {
-			names = append(names, k)
+// FaultCounts are the faults of a run, zeros too, in a fixed order.
+func (r *Result) FaultCounts() (out []FaultCount) {
+	for k, n := range r.Faults {
+		if FaultKind(k) != SyncError { // the disk counts those that a sync met
+			out = append(out, FaultCount{FaultKind(k).String(), n})
 		}
 	}
-	sort.Strings(names)
-	for i, k := range names {
-		names[i] = fmt.Sprintf("%s %d", k, c[k])
+	return append(out, FaultCount{"lost-frame", r.Net.Drops}, FaultCount{"doubled-frame", r.Net.Doubles},
+		FaultCount{"reset-link", r.Net.Resets}, FaultCount{"late-frame", r.Net.Spikes}, FaultCount{"bit-rot", r.Net.Rots},
+		FaultCount{"sync-error", r.Disk.SyncErrors}, FaultCount{"lost-sector", r.Disk.LostSectors},
+		FaultCount{"torn-file", r.Disk.TornFiles}, FaultCount{"lost-entry", r.Disk.LostEntries}, FaultCount{"lie", r.Disk.Lies})
+}
+
+// FaultText lists by name what happened at all.
+func FaultText(counts map[string]int64) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(counts)) {
+		if counts[k] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", k, counts[k]))
+		}
 	}
-	return strings.Join(names, ", ")
+	return strings.Join(parts, ", ")
 }
 
 // String is a result in a few lines; the last one of a failure is the command that replays it.
 func (r *Result) String() string {
+	counts := map[string]int64{}
+	for _, f := range r.FaultCounts() {
+		counts[f.Kind] = f.Count
+	}
 	return fmt.Sprintf("seed %d: %.1f virtual s, %d of %d batches acknowledged (%d proved), %d leader changes, %d steps, hash %016x\nfaults: %s",
-		r.Plan.Seed, seconds(r.Virtual), r.Acked, r.Offered, r.Proved, r.Leaders, r.Steps, r.Hash, formatCounters(r.counters()))
+		r.Plan.Seed, seconds(r.Virtual), r.Acked, r.Offered, r.Proved, r.Leaders, r.Steps, r.Hash, FaultText(counts))
 }

@@ -1,8 +1,8 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
-	"io"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,26 +17,35 @@ import (
 // SweepOptions are how a range of seeds is played.
 type SweepOptions struct {
 	Options
-	Twice   bool      // each seed two times; their hashes must be equal
-	Workers int       // at a time; default GOMAXPROCS
-	Log     io.Writer // a line for each failure, as it happens; nil: none
-	Keep    int       // failures after which no new seed is begun; default 1
+	Twice   bool // each seed two times; their hashes must be equal
+	Workers int  // at a time; default GOMAXPROCS
+	Keep    int  // failures after which no new seed is begun; default 1
+
+	// Each is called after every seed with the sums so far, one call at a time; false: no new seed is
+	// begun. Nil: nobody looks.
+	Each func(so *Summary) bool
+
+	// JudgeFrom is how many seeds a sweep needs to be held to floors as a whole: of fewer, a share says
+	// nothing. 0: every sweep is.
+	JudgeFrom int64
 }
 
-// Summary is what a sweep did.
+// Summary is what a sweep did. Sums count each seed once, also when it was played twice.
 type Summary struct {
 	Seeds    int64
-	Redrawn  int64 // plans that were drawn again because a run was empty
-	Empty    int64 // seeds that stayed empty
-	Acked    int64 // batches, over every run that counts
-	Virtual  core.Mono
+	Redrawn  int64 // seeds that were drawn again because a run was empty
+	Stranded int64 // seeds on lying disks that ended early
 	Runs     int64
+	Acked    int64 // batches
+	Virtual  core.Mono
 	Elected  int64
+	Steps    int64
 	Proved   int64
-	Faults   map[string]int64
+	Hash     uint64           // over the hashes of the seeds, in order; of one seed its own
+	Faults   map[string]int64 // by FaultCount.Kind
 	Slowest  uint64
 	SlowTook time.Duration
-	CPU      time.Duration
+	CPU      time.Duration // until now, of the whole process
 	Took     time.Duration
 	Failures []Failure // by seed
 	Marks    int
@@ -44,21 +53,25 @@ type Summary struct {
 	Unhit    []string
 }
 
-// Failure is a seed that failed and why.
+// Failure is a seed that failed and why, or the sweep as a whole.
 type Failure struct {
-	Seed   uint64
-	Why    string
-	Replay string
+	Seed      uint64
+	Why       string
+	Replay    string     // the command that shows it again; empty for the sweep as a whole
+	Violation *Violation // nil: two runs of the seed differ, or it is the sweep as a whole
 }
 
-// Sweep plays the seeds from first to last.
+// emptyShare is the part of the seeds, in per cent, that may be drawn again.
+const emptyShare = 2
+
+// Sweep plays the seeds from first to last, and prints nothing.
 func Sweep(first, last uint64, opts SweepOptions) Summary {
 	if opts.Workers == 0 {
 		opts.Workers = runtime.GOMAXPROCS(0)
 	}
 	opts.Keep = max(opts.Keep, 1)
 	prepare(opts.Options)
-	s := sweeper{opts: opts, next: first, last: last}
+	s := sweeper{opts: opts, first: first, next: first, last: last, hashes: map[uint64]uint64{}}
 	s.sum.Faults = map[string]int64{}
 	began, cpu := time.Now(), cpuTime()
 	live := core.Live.Load()
@@ -68,8 +81,9 @@ func Sweep(first, last uint64, opts SweepOptions) Summary {
 	}
 	all.Wait()
 	s.sum.Took, s.sum.CPU = time.Since(began), cpuTime()-cpu
-	s.judge(live)
-	slices.SortFunc(s.sum.Failures, func(a, b Failure) int { return int(int64(a.Seed) - int64(b.Seed)) })
+	s.sum.Hash = s.hash()
+	s.judge(core.Live.Load() - live)
+	slices.SortFunc(s.sum.Failures, func(a, b Failure) int { return cmp.Compare(a.Seed, b.Seed) })
 	det.Marks(func(name string, hits int64) {
 		s.sum.Marks++
 		if hits > 0 {
@@ -82,23 +96,27 @@ func Sweep(first, last uint64, opts SweepOptions) Summary {
 }
 
 type sweeper struct {
-	opts SweepOptions
-	mu   sync.Mutex
-	next uint64
-	last uint64
-	sum  Summary
+	opts   SweepOptions
+	mu     sync.Mutex
+	first  uint64
+	next   uint64
+	last   uint64
+	over   bool
+	sum    Summary
+	hashes map[uint64]uint64
 }
 
 func (s *sweeper) take() (uint64, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.next > s.last || len(s.sum.Failures) >= s.opts.Keep {
+	if s.next > s.last || s.over {
 		return 0, false
 	}
 	s.next++
 	return s.next - 1, true
 }
 
+// work is a worker. A seed is played by one goroutine, so the order in which seeds end matters to none.
 func (s *sweeper) work() {
 	for {
 		seed, ok := s.take()
@@ -122,70 +140,97 @@ func (s *sweeper) add(r, again *Result, took time.Duration) {
 	defer s.mu.Unlock()
 	t := &s.sum
 	t.Seeds++
-	t.Redrawn += int64(r.Redraws)
-	s.count(r)
-	if took > t.SlowTook {
-		t.Slowest, t.SlowTook = r.Plan.Seed, took
-	}
-	switch {
-	case r.Violation != nil:
-		s.fail(r, r.Violation.String())
-	case again != nil && again.Violation != nil:
-		s.fail(again, "only its second run: "+again.Violation.String())
-	case again != nil && again.Hash != r.Hash:
-		s.fail(r, fmt.Sprintf("violation of I22: two runs of one seed differ: hash %016x, then %016x", r.Hash, again.Hash))
-	}
-	if again != nil {
-		s.count(again)
-	}
-	if r.Empty() != "" {
-		t.Empty++
-	}
-}
-
-func (s *sweeper) count(r *Result) {
-	t := &s.sum
 	t.Runs++
+	if r.Redraws > 0 {
+		t.Redrawn++
+	}
+	if r.Stranded != nil {
+		t.Stranded++
+	}
 	t.Acked += r.Acked
 	t.Proved += r.Proved
 	t.Elected += r.Leaders
+	t.Steps += r.Steps
 	t.Virtual += r.Virtual
-	for k, n := range r.counters() {
-		t.Faults[k] += n
+	for _, f := range r.FaultCounts() {
+		t.Faults[f.Kind] += f.Count
 	}
+	s.hashes[r.Plan.Seed] = r.Hash
+	if took > t.SlowTook {
+		t.Slowest, t.SlowTook = r.Plan.Seed, took
+	}
+	if again != nil {
+		t.Runs++
+	}
+	s.look(r, again)
+	s.over = s.over || len(t.Failures) >= s.opts.Keep || s.opts.Each != nil && !s.opts.Each(t)
 }
 
-func (s *sweeper) fail(r *Result, why string) {
-	f := Failure{Seed: r.Plan.Seed, Why: why, Replay: r.Replay(s.opts.Options)}
-	s.sum.Failures = append(s.sum.Failures, f)
-	if s.opts.Log != nil {
-		fmt.Fprintf(s.opts.Log, "seed %d: %s\n%s\n", f.Seed, f.Why, f.Replay)
-	}
-}
-
-// judge holds the sweep as a whole to its floors.
-func (s *sweeper) judge(live int64) {
-	t := &s.sum
-	if len(t.Failures) > 0 {
+// look finds what is wrong with a seed.
+func (s *sweeper) look(r, again *Result) {
+	f := Failure{Seed: r.Plan.Seed, Replay: r.Replay(s.opts.Options)}
+	switch {
+	case r.Violation != nil:
+		f.Violation, f.Why = r.Violation, r.Violation.String()
+	case again != nil && again.Violation != nil:
+		f.Violation, f.Why = again.Violation, "only its second run: "+again.Violation.String()
+	case again != nil && again.Hash != r.Hash:
+		f.Why = fmt.Sprintf("violation of I22: two runs of one seed differ: hash %016x, then %016x", r.Hash, again.Hash)
+		f.Replay += " --twice"
+	default:
 		return
 	}
-	if (t.Redrawn+t.Empty)*50 > t.Seeds {
-		t.Failures = append(t.Failures, Failure{Seed: s.last, Why: fmt.Sprintf("%d of %d seeds were empty: more than 2 %%", t.Redrawn+t.Empty, t.Seeds)})
+	s.sum.Failures = append(s.sum.Failures, f)
+}
+
+// hash joins the hashes of the seeds from the first on, as far as none is missing.
+func (s *sweeper) hash() (sum uint64) {
+	if len(s.hashes) == 1 {
+		return s.hashes[s.first]
 	}
-	if n := core.Live.Load() - live; n != 0 {
-		t.Failures = append(t.Failures, Failure{Seed: s.last, Why: fmt.Sprintf("%d buffers were never released", n)})
-	}
-	if t.Proved == 0 {
-		t.Failures = append(t.Failures, Failure{Seed: s.last, Why: "no acknowledgement was compared with the platters"})
+	for seed := s.first; ; seed++ {
+		h, ok := s.hashes[seed]
+		if !ok {
+			return sum
+		}
+		sum = (sum ^ h) * 1099511628211
+		sum ^= sum >> 29
 	}
 }
+
+// judge holds the sweep as a whole to its floors; live is how many buffers it left.
+func (s *sweeper) judge(live int64) {
+	t := &s.sum
+	if len(t.Failures) > 0 || t.Seeds < s.opts.JudgeFrom {
+		return
+	}
+	fail := func(format string, args ...any) {
+		t.Failures = append(t.Failures, Failure{Seed: s.last, Why: fmt.Sprintf(format, args...)})
+	}
+	if t.Thin() {
+		fail("too little happened in %d of %d seeds: the sweep means nothing", t.Redrawn, t.Seeds)
+	}
+	if s.opts.Liars > 0 {
+		return // what such a seed leaves behind says nothing
+	}
+	if live != 0 {
+		fail("%d buffers were never released", live)
+	}
+	if t.Proved == 0 {
+		fail("no acknowledgement was compared with the platters")
+	}
+}
+
+// Thin says that too little happened in too many of the seeds.
+func (t *Summary) Thin() bool { return t.Redrawn*100 > t.Seeds*emptyShare }
 
 // String is one line, and one for each failure.
 func (t *Summary) String() string {
 	var b strings.Builder
+	played := float64(t.Runs) / float64(max(t.Seeds, 1)) // times each seed
 	fmt.Fprintf(&b, "%d seeds (%d redrawn), %d runs, %d batches acknowledged, %.2f virtual h, %d elections; faults: %s; marks %d/%d; slowest seed %d (%.2f s); %.1f virtual s and %.0f batches a CPU s; %.0f s",
-		t.Seeds, t.Redrawn, t.Runs, t.Acked, seconds(t.Virtual)/3600, t.Elected, formatCounters(t.Faults), t.Hit, t.Marks,
-		t.Slowest, t.SlowTook.Seconds(), seconds(t.Virtual)/t.CPU.Seconds(), float64(t.Acked)/t.CPU.Seconds(), t.Took.Seconds())
+		t.Seeds, t.Redrawn, t.Runs, t.Acked, seconds(t.Virtual)/3600, t.Elected, FaultText(t.Faults), t.Hit, t.Marks, t.Slowest,
+		t.SlowTook.Seconds(), played*seconds(t.Virtual)/t.CPU.Seconds(), played*float64(t.Acked)/t.CPU.Seconds(), t.Took.Seconds())
 	for _, f := range t.Failures {
 		fmt.Fprintf(&b, "\nseed %d: %s\n%s", f.Seed, f.Why, f.Replay)
 	}

@@ -54,8 +54,14 @@ type World struct {
 	steps   *det.Rand
 	faults  *det.Rand
 	netRand *det.Rand
-	todo    []Fault // the plan's, and what became of aimed ones
-	aimed   []Fault // wait for their moment
+	todo    []Fault                            // the plan's, and what became of aimed ones
+	aimed   []Fault                            // wait for their moment
+	leads   det.Map[core.GroupID, core.NodeID] // who became leader last
+	healing uint64                             // see heals
+	gaveUp  bool                               // beyond the budget: the cluster refuses for good
+
+	served   uint64 // the majority that must serve, and since when
+	servedAt core.Mono
 }
 
 // stage of a run
@@ -97,11 +103,13 @@ func newWorld(plan Plan, opts Options, drv driver) *World {
 	for i := range plan.Nodes {
 		n := &node{id: core.NodeID(i), disk: diskfake.New(det.New(plan.Seed, fmt.Sprint("disk ", i)))}
 		n.disk.Lies = i < plan.Liars
+		n.disk.Harms = isSegment
 		w.nodes = append(w.nodes, n)
 	}
 	w.fleet = workload.New(workload.Config{Seed: plan.Seed, Nodes: plan.Nodes, Topic: "t", Partitions: plan.Partitions,
-		Factor: plan.Factor, Rate: plan.Rate, Producers: plan.Producers, Groups: plan.Groups, Members: plan.Members,
-		Readers: plan.Readers, MaxRecord: plan.MaxRecord, Large: plan.Large, Configs: map[string]string{"segment.bytes": "1048576"}}, w, w.log)
+		Factor: plan.Factor, Rate: plan.Rate, Core: 1<<plan.Nodes - 1, Loads: plan.Loads, Hot: plan.Hot, MaxRecord: plan.MaxRecord,
+		Large: plan.Large, Configs: map[string]string{"segment.bytes": "1048576",
+			"message.timestamp.after.max.ms": "9223372036854775807"}}, w, w.log)
 	return w
 }
 
@@ -112,6 +120,8 @@ func (w *World) weather() {
 	if w.stage == loading {
 		w.net.Weather.Reset, w.net.Weather.Drop, w.net.Weather.Double = r.Reset, r.Drop, r.Double
 		w.net.Weather.Spike, w.net.Weather.Rot = r.Spike, r.Rot
+		w.net.Weather.Part, w.net.Weather.Replay, w.net.Weather.Corrupt = r.Part, r.Replay, r.Corrupt
+		w.net.Weather.ReplayMax = w.plan.ReplayMax
 	}
 }
 
@@ -155,6 +165,7 @@ func (w *World) play() {
 			}
 		case dueCheck:
 			w.look()
+			w.watch()
 			w.after(w.now+20*core.Millisecond, dueCheck, nil, 0, 0)
 		}
 	}
@@ -198,6 +209,7 @@ func (w *World) look() {
 		if w.now >= w.began+w.plan.For {
 			w.enter(draining)
 			w.fleet.Stop()
+			w.fleet.Await(w.heals())
 			w.calm()
 		}
 	case draining:
@@ -205,7 +217,7 @@ func (w *World) look() {
 			if w.plan.EndPower {
 				w.enter(rebooting)
 				w.powerAll()
-				w.startAll()
+				w.startCore()
 			} else {
 				w.enter(reading)
 				w.fleet.ReadBack()
@@ -220,6 +232,10 @@ func (w *World) look() {
 		if w.fleet.ReadAll() && w.now > w.entered+quiet {
 			w.enter(ended)
 		}
+	}
+	if w.stage != ended && w.now > w.limit && w.plan.Beyond {
+		w.gaveUp = true
+		w.enter(ended)
 	}
 	if w.stage != ended && w.now > w.limit {
 		w.failAt("stuck", "%s takes longer than %.0f s: %s%s", stageNames[w.stage], seconds(w.limit-w.entered), w.fleet.Stuck(), w.state())
@@ -253,7 +269,7 @@ func (w *World) state() string {
 }
 
 func (w *World) finish() {
-	if !w.failed {
+	if !w.failed && !w.gaveUp {
 		w.log.Finish()
 		w.judge.Finish()
 		w.compareDisks()
@@ -268,6 +284,10 @@ func (w *World) finish() {
 	w.result.Net = w.net.Faults
 	for _, n := range w.nodes {
 		f := &w.result.Disk
+		f.NoRoom += n.disk.Faults.NoRoom
+		f.LostWrites += n.disk.Faults.LostWrites
+		f.Misdirected += n.disk.Faults.Misdirected
+		f.Rotten += n.disk.Faults.Rotten
 		f.SyncErrors += n.disk.Faults.SyncErrors
 		f.LostSectors += n.disk.Faults.LostSectors
 		f.TornFiles += n.disk.Faults.TornFiles

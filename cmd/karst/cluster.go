@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/karst-stream/karst/cmd/karst/link"
 )
@@ -37,57 +39,47 @@ type shownCluster struct {
 }
 
 func newClusterInfo() *cobra.Command {
-	var t link.Target
-	var out output
+	var q question
 	c := &cobra.Command{
 		Use:   "info",
 		Short: "Show the brokers that are alive, and the health of partitions",
 		Args:  nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			ctx, cancel := t.Context(c.Context())
-			defer cancel()
-			adm, err := t.Admin(ctx)
-			if err != nil {
-				return err
-			}
-			defer adm.Close()
-			md, err := adm.Metadata(ctx)
-			if err != nil {
-				return link.Explain(err, "", "look at the cluster")
-			}
-			s := shownCluster{Cluster: md.Cluster, Controller: md.Controller, Topics: len(md.Topics)}
-			leads, holds := map[int32]int{}, map[int32]int{}
-			for _, topic := range md.Topics {
-				for _, p := range topic.Partitions {
-					s.Partitions++
-					leads[p.Leader]++
-					for _, r := range p.Replicas {
-						holds[r]++
-					}
-					if len(p.ISR) < len(p.Replicas) {
-						s.UnderReplicated++
-					}
-					if p.Leader < 0 {
-						s.Leaderless++
+			return q.ask(c, func(ctx context.Context, adm *kadm.Client) error {
+				md, err := adm.Metadata(ctx)
+				if err != nil {
+					return link.Explain(err, "", "look at the cluster")
+				}
+				s := shownCluster{Cluster: md.Cluster, Controller: md.Controller, Topics: len(md.Topics)}
+				leads, holds := map[int32]int{}, map[int32]int{}
+				for _, topic := range md.Topics {
+					for _, p := range topic.Partitions {
+						s.Partitions++
+						leads[p.Leader]++
+						for _, r := range p.Replicas {
+							holds[r]++
+						}
+						if len(p.ISR) < len(p.Replicas) {
+							s.UnderReplicated++
+						}
+						if p.Leader < 0 {
+							s.Leaderless++
+						}
 					}
 				}
-			}
-			for _, b := range md.Brokers {
-				sb := shownBroker{Node: b.NodeID, Address: net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))),
-					Controller: b.NodeID == md.Controller, Leads: leads[b.NodeID], Holds: holds[b.NodeID]}
-				if b.Rack != nil {
-					sb.Rack = *b.Rack
+				for _, b := range md.Brokers {
+					sb := shownBroker{Node: b.NodeID, Address: net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))),
+						Controller: b.NodeID == md.Controller, Leads: leads[b.NodeID], Holds: holds[b.NodeID]}
+					if b.Rack != nil {
+						sb.Rack = *b.Rack
+					}
+					s.Brokers = append(s.Brokers, sb)
 				}
-				s.Brokers = append(s.Brokers, sb)
-			}
-			return out.print(c, s, s.write)
+				return q.print(c, s, s.write)
+			})
 		},
 	}
-	withTarget(c, &t, commandTimeout)
-	out.register(c)
+	q.register(c)
 	return c
 }
 
@@ -125,9 +117,6 @@ func newVersion() *cobra.Command {
 		Short: "Show the version of this binary",
 		Args:  nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
 			type version struct {
 				Version  string `json:"version"`
 				Revision string `json:"revision,omitempty"`

@@ -217,9 +217,6 @@ func newDevStatus(dir *string) *cobra.Command {
 		Short: "Show the nodes of a running karst dev",
 		Args:  nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
 			client, err := local.Dial(*dir)
 			if err != nil {
 				return err
@@ -255,9 +252,6 @@ func newDevVerb(dir *string, verb, short string) *cobra.Command {
 		Short: short,
 		Args:  exactly(1, "one node id, or all"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
 			id := local.All
 			if args[0] != "all" {
 				n, err := strconv.ParseUint(strings.TrimPrefix(args[0], "n"), 10, 31)

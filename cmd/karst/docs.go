@@ -30,9 +30,6 @@ func newDocs() *cobra.Command {
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
 			if len(args) == 0 {
 				args = []string{"errors"}
 			}

@@ -20,6 +20,8 @@ func newGroup() *cobra.Command {
 		newGroupList(), newGroupDescribe(), newGroupSeek(), newGroupDelete())
 }
 
+var groups = noun{"group", completeGroups}
+
 type listedGroup struct {
 	Group       string `json:"group"`
 	State       string `json:"state"`
@@ -28,43 +30,33 @@ type listedGroup struct {
 }
 
 func newGroupList() *cobra.Command {
-	var t link.Target
-	var out output
+	var q question
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List groups",
 		Args:  nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			ctx, cancel := t.Context(c.Context())
-			defer cancel()
-			adm, err := t.Admin(ctx)
-			if err != nil {
-				return err
-			}
-			defer adm.Close()
-			all, err := adm.ListGroups(ctx)
-			if err != nil {
-				return link.Explain(err, "", "list groups")
-			}
-			list := []listedGroup{}
-			for _, g := range all.Sorted() {
-				list = append(list, listedGroup{g.Group, g.State, g.ProtocolType, g.Coordinator})
-			}
-			return out.print(c, list, func(w io.Writer) {
-				var tb table
-				tb.row("GROUP", "STATE", "TYPE", "COORDINATOR")
-				for _, g := range list {
-					tb.row(g.Group, g.State, dash(g.Protocol), g.Coordinator)
+			return q.ask(c, func(ctx context.Context, adm *kadm.Client) error {
+				all, err := adm.ListGroups(ctx)
+				if err != nil {
+					return link.Explain(err, "", "list groups")
 				}
-				tb.write(w)
+				list := []listedGroup{}
+				for _, g := range all.Sorted() {
+					list = append(list, listedGroup{g.Group, g.State, g.ProtocolType, g.Coordinator})
+				}
+				return q.print(c, list, func(w io.Writer) {
+					var tb table
+					tb.row("GROUP", "STATE", "TYPE", "COORDINATOR")
+					for _, g := range list {
+						tb.row(g.Group, g.State, dash(g.Protocol), g.Coordinator)
+					}
+					tb.write(w)
+				})
 			})
 		},
 	}
-	withTarget(c, &t, commandTimeout)
-	out.register(c)
+	q.register(c)
 	return c
 }
 
@@ -104,49 +96,7 @@ type shownGroup struct {
 }
 
 func newGroupDescribe() *cobra.Command {
-	var t link.Target
-	var out output
-	var watch bool
-	c := &cobra.Command{
-		Use:   "describe NAME...",
-		Short: "Show members, offsets and lag of groups",
-		Args:  atLeast(1, "at least one group name"),
-		RunE: func(c *cobra.Command, names []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			return watching(c, watch, func() error {
-				ctx, cancel := t.Context(c.Context())
-				defer cancel()
-				adm, err := t.Admin(ctx)
-				if err != nil {
-					return err
-				}
-				defer adm.Close()
-				var shown []shownGroup
-				for _, name := range names {
-					g, err := showGroup(ctx, adm, name)
-					if err != nil {
-						return err
-					}
-					shown = append(shown, g)
-				}
-				return out.print(c, shown, func(w io.Writer) {
-					for i, g := range shown {
-						if i > 0 {
-							fmt.Fprintln(w)
-						}
-						g.write(w)
-					}
-				})
-			})
-		},
-		ValidArgsFunction: completeGroups,
-	}
-	c.Flags().BoolVarP(&watch, "watch", "w", false, "again every second, until ^C")
-	withTarget(c, &t, commandTimeout)
-	out.register(c)
-	return c
+	return newDescribe(groups, "Show members, offsets and lag of groups", showGroup)
 }
 
 // showGroup gathers what describe prints. Kafka describes a group that does not exist as Dead.
@@ -212,8 +162,7 @@ func (g shownGroup) write(w io.Writer) {
 }
 
 func newGroupSeek() *cobra.Command {
-	var t link.Target
-	var out output
+	var q question
 	var to string
 	var topics []string
 	var dry bool
@@ -224,44 +173,36 @@ func newGroupSeek() *cobra.Command {
 			"  karst group seek payments --to @-1h --topic orders",
 		Args: exactly(1, "one group name"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
 			at, err := parseWhere(to, time.Now())
 			if err != nil {
 				return err
 			}
-			ctx, cancel := t.Context(c.Context())
-			defer cancel()
-			adm, err := t.Admin(ctx)
-			if err != nil {
-				return err
-			}
-			defer adm.Close()
-			moves, err := planSeek(ctx, adm, args[0], topics, at)
-			if err != nil {
-				return err
-			}
-			if !dry {
-				os := kadm.Offsets{}
-				for _, m := range moves {
-					os.AddOffset(m.Topic, m.Partition, m.To, -1)
+			return q.ask(c, func(ctx context.Context, adm *kadm.Client) error {
+				moves, err := planSeek(ctx, adm, args[0], topics, at)
+				if err != nil {
+					return err
 				}
-				if err := adm.CommitAllOffsets(ctx, args[0], os); err != nil {
-					return link.Explain(err, "", "move the offsets of group %q", args[0])
-				}
-			}
-			return out.print(c, moves, func(w io.Writer) {
-				var tb table
-				tb.row("TOPIC", "PARTITION", "FROM", "TO")
-				for _, m := range moves {
-					from := "-"
-					if m.From >= 0 {
-						from = fmt.Sprint(m.From)
+				if !dry {
+					os := kadm.Offsets{}
+					for _, m := range moves {
+						os.AddOffset(m.Topic, m.Partition, m.To, -1)
 					}
-					tb.row(m.Topic, m.Partition, from, m.To)
+					if err := adm.CommitAllOffsets(ctx, args[0], os); err != nil {
+						return link.Explain(err, "", "move the offsets of group %q", args[0])
+					}
 				}
-				tb.write(w)
+				return q.print(c, moves, func(w io.Writer) {
+					var tb table
+					tb.row("TOPIC", "PARTITION", "FROM", "TO")
+					for _, m := range moves {
+						from := "-"
+						if m.From >= 0 {
+							from = fmt.Sprint(m.From)
+						}
+						tb.row(m.Topic, m.Partition, from, m.To)
+					}
+					tb.write(w)
+				})
 			})
 		},
 		ValidArgsFunction: completeGroups,
@@ -269,8 +210,7 @@ func newGroupSeek() *cobra.Command {
 	c.Flags().StringVar(&to, "to", "", "start, end, N (negative: from the end) or @time")
 	c.Flags().StringSliceVar(&topics, "topic", nil, "only these topics; default: all that the group has committed")
 	c.Flags().BoolVar(&dry, "dry-run", false, "only show what would change")
-	withTarget(c, &t, commandTimeout)
-	out.register(c)
+	q.register(c)
 	return c
 }
 
@@ -382,60 +322,22 @@ func resolve(ctx context.Context, adm *kadm.Client, topic string, at where) (map
 }
 
 func newGroupDelete() *cobra.Command {
-	var t link.Target
-	var out output
-	var yes, dry bool
-	c := &cobra.Command{
-		Use:   "delete NAME...",
-		Short: "Delete groups that have no members, and their offsets",
-		Args:  atLeast(1, "at least one group name"),
-		RunE: func(c *cobra.Command, names []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			ctx, cancel := t.Context(c.Context())
-			defer cancel()
-			adm, err := t.Admin(ctx)
-			if err != nil {
-				return err
-			}
-			defer adm.Close()
-			type deleted struct {
-				Group   string `json:"group"`
-				Deleted bool   `json:"deleted"`
-			}
-			var gone []deleted
-			for _, name := range names {
-				if dry {
-					if _, err := showGroup(ctx, adm, name); err != nil {
-						return err
-					}
-					gone = append(gone, deleted{name, false})
-					continue
-				}
-				if err := confirm(c, yes, name); err != nil {
-					return err
-				}
-				if _, err := adm.DeleteGroup(ctx, name); err != nil {
-					return link.Explain(err, "", "delete group %q", name)
-				}
-				gone = append(gone, deleted{name, true})
-			}
-			return out.print(c, gone, func(w io.Writer) {
-				for _, g := range gone {
-					word := "deleted"
-					if !g.Deleted {
-						word = "would delete"
-					}
-					fmt.Fprintf(w, "%s %s\n", word, g.Group)
-				}
-			})
-		},
-		ValidArgsFunction: completeGroups,
+	type deleted struct {
+		Group   string `json:"group"`
+		Deleted bool   `json:"deleted"`
 	}
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	c.Flags().BoolVar(&dry, "dry-run", false, "only say what would be deleted")
-	withTarget(c, &t, commandTimeout)
-	out.register(c)
-	return c
+	check := func(ctx context.Context, adm *kadm.Client, name string, dry bool) (err error) {
+		if dry { // else the deletion says it
+			_, err = showGroup(ctx, adm, name)
+		}
+		return err
+	}
+	remove := func(ctx context.Context, adm *kadm.Client, name string) error {
+		if _, err := adm.DeleteGroup(ctx, name); err != nil {
+			return link.Explain(err, "", "delete group %q", name)
+		}
+		return nil
+	}
+	return newDelete(groups, "Delete groups that have no members, and their offsets", check, remove,
+		func(name string, gone bool) any { return deleted{name, gone} })
 }

@@ -7,16 +7,19 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain lets scripts run karst, and itself under the names of Kafka's scripts, as programs.
-func TestMain(m *testing.M) {
-	command := func() { os.Exit(run()) }
-	testscript.Main(m, map[string]func(){
-		"karst":                     command,
-		"kafka-topics.sh":           command,
-		"kafka-console-producer.sh": command,
-		"kafka-console-consumer.sh": command,
-	})
+func karst() { os.Exit(run()) }
+
+// programs are what this test binary is under other names.
+var programs = map[string]func(){
+	"karst":                     karst,
+	"kafka-topics.sh":           karst,
+	"kafka-console-producer.sh": karst,
+	"kafka-console-consumer.sh": karst,
+	"demo-in-a-hurry":           hurriedDemo,
 }
+
+// TestMain lets scripts run karst, and itself under the names of Kafka's scripts, as programs.
+func TestMain(m *testing.M) { testscript.Main(m, programs) }
 
 // TestScripts runs every command line in testdata/script. -update rewrites the golden output.
 func TestScripts(t *testing.T) {

@@ -48,7 +48,7 @@ func runNode(ctx context.Context, p *nodePlan) error {
 func nodeError(err error) error {
 	text := err.Error()
 	switch {
-	case errors.Is(err, syscall.EADDRINUSE), strings.Contains(text, "is taken by another process"):
+	case errors.Is(err, syscall.EADDRINUSE):
 		return catalogue.PortTaken.New("%s", text).Wrap(err)
 	case errors.Is(err, syscall.ENOSPC), strings.Contains(text, " is full ("):
 		return catalogue.DiskFull.New("%s", text).Wrap(err)

@@ -21,13 +21,14 @@ const outputVersion = 1
 // output is the -o flag of a command that prints.
 type output struct{ format string }
 
+// register gives c the flag, and has an unknown format refused before anything is done.
 func (o *output) register(c *cobra.Command) {
+	c.PreRunE = func(*cobra.Command, []string) error { return o.check() }
 	c.Flags().StringVarP(&o.format, "output", "o", "table", "table, json or yaml")
 	c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "yaml"},
 		cobra.ShellCompDirectiveNoFileComp))
 }
 
-// check refuses an unknown format before anything is done.
 func (o *output) check() error {
 	switch o.format {
 	case "table", "json", "yaml":

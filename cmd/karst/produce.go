@@ -64,15 +64,9 @@ func newProduce() *cobra.Command {
 	return c
 }
 
-// codecs are the compressions by the names that Kafka gives them.
-var codecs = map[string]kgo.CompressionCodec{
-	"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
-	"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
-}
-
 // options turns the flags into those of the client.
 func (p *producing) options(manual bool) ([]kgo.Opt, error) {
-	codec, ok := codecs[p.compression]
+	codec, ok := link.Codec(p.compression)
 	if !ok {
 		return nil, catalogue.BadFlag.New("-z %s: the codecs are none, gzip, snappy, lz4 and zstd", p.compression).
 			Try("-z zstd")
@@ -81,16 +75,11 @@ func (p *producing) options(manual bool) ([]kgo.Opt, error) {
 	if manual {
 		opts = append(opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	}
-	switch p.acks {
-	case "all", "-1":
-		opts = append(opts, kgo.RequiredAcks(kgo.AllISRAcks()))
-	case "1":
-		opts = append(opts, kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
-	case "0":
-		opts = append(opts, kgo.RequiredAcks(kgo.NoAck()), kgo.DisableIdempotentWrite())
-	default:
+	acks, ok := link.Acks(p.acks)
+	if !ok {
 		return nil, catalogue.BadFlag.New("--acks %s: it is all, 1 or 0", p.acks).Try("--acks all")
 	}
+	opts = append(opts, acks...)
 	if p.target.Timeout > 0 {
 		opts = append(opts, kgo.RecordDeliveryTimeout(p.target.Timeout))
 	}
@@ -117,9 +106,6 @@ func (p *producing) template(topic string) (kgo.Record, error) {
 }
 
 func (p *producing) run(c *cobra.Command, topic string) error {
-	if err := p.out.check(); err != nil {
-		return err
-	}
 	reader, err := escape.ParseReader(p.format)
 	if err != nil {
 		return catalogue.BadFormat.New("-f %q: %v", p.format, err).Try(`-f '%k:%v'`, "karst docs K0005")

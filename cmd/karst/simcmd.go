@@ -60,9 +60,6 @@ func newSimRun() *cobra.Command {
 }
 
 func (s *simFlags) run(c *cobra.Command) error {
-	if err := s.out.check(); err != nil {
-		return err
-	}
 	one := c.Flags().Changed("seed")
 	if one == (s.seeds != "") {
 		return catalogue.SimRange.New("give either --seed or --seeds")

@@ -28,6 +28,8 @@ func newTopic() *cobra.Command {
 		newTopicDelete())
 }
 
+var topics = noun{"topic", completeTopics}
+
 // topicMade is the JSON of a created or grown topic.
 type topicMade struct {
 	Topic      string `json:"topic"`
@@ -38,8 +40,7 @@ type topicMade struct {
 }
 
 func newTopicCreate() *cobra.Command {
-	var t link.Target
-	var out output
+	var q question
 	var partitions int32
 	var replicas int16
 	var configs []string
@@ -51,29 +52,21 @@ func newTopicCreate() *cobra.Command {
 			"  karst topic create audit -p 1 -r 3 -c min.insync.replicas=2",
 		Args: atLeast(1, "at least one topic name"),
 		RunE: func(c *cobra.Command, names []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
 			kvs, err := pairs("-c", configs)
 			if err != nil {
 				return err
 			}
-			ctx, cancel := t.Context(c.Context())
-			defer cancel()
-			adm, err := t.Admin(ctx)
-			if err != nil {
-				return err
-			}
-			defer adm.Close()
-			create := adm.CreateTopics
-			if dry {
-				create = adm.ValidateCreateTopics
-			}
-			resp, err := create(ctx, partitions, replicas, kvs, names...)
-			if err != nil {
-				return link.Explain(err, "", "create %s", quoted(names))
-			}
-			return out.created(ctx, c, adm, resp, names, replicas, ifNot)
+			return q.ask(c, func(ctx context.Context, adm *kadm.Client) error {
+				create := adm.CreateTopics
+				if dry {
+					create = adm.ValidateCreateTopics
+				}
+				resp, err := create(ctx, partitions, replicas, kvs, names...)
+				if err != nil {
+					return link.Explain(err, "", "create %s", quoted(names))
+				}
+				return q.created(ctx, c, adm, resp, names, replicas, ifNot)
+			})
 		},
 	}
 	c.Flags().Int32VarP(&partitions, "partitions", "p", -1, "number of partitions; -1: the cluster's default")
@@ -81,8 +74,7 @@ func newTopicCreate() *cobra.Command {
 	c.Flags().StringArrayVarP(&configs, "config", "c", nil, "KEY=VALUE with Kafka's names; may be repeated")
 	c.Flags().BoolVar(&ifNot, "if-not-exists", false, "it is fine when the topic exists")
 	c.Flags().BoolVar(&dry, "dry-run", false, "only check whether it would work")
-	withTarget(c, &t, commandTimeout)
-	out.register(c)
+	q.register(c)
 	return c
 }
 
@@ -148,8 +140,7 @@ func createError(ctx context.Context, adm *kadm.Client, name string, replicas in
 }
 
 func newTopicAlter() *cobra.Command {
-	var t link.Target
-	var out output
+	var q question
 	var sets, unsets []string
 	var dry bool
 	c := &cobra.Command{
@@ -158,9 +149,6 @@ func newTopicAlter() *cobra.Command {
 		Example: "  karst topic alter orders -c min.insync.replicas=2\n  karst topic alter orders --unset retention.ms",
 		Args:    exactly(1, "one topic name"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
 			kvs, err := pairs("-c", sets)
 			if err != nil {
 				return err
@@ -175,48 +163,41 @@ func newTopicAlter() *cobra.Command {
 			for _, k := range unsets {
 				changes = append(changes, kadm.AlterConfig{Op: kadm.DeleteConfig, Name: k})
 			}
-			ctx, cancel := t.Context(c.Context())
-			defer cancel()
-			adm, err := t.Admin(ctx)
-			if err != nil {
-				return err
-			}
-			defer adm.Close()
-			alter := adm.AlterTopicConfigs
-			if dry {
-				alter = adm.ValidateAlterTopicConfigs
-			}
-			resp, err := alter(ctx, changes, args[0])
-			if err == nil {
-				for _, r := range resp {
-					if r.Err != nil {
-						return link.Explain(r.Err, r.ErrMessage, "alter topic %q", args[0])
+			return q.ask(c, func(ctx context.Context, adm *kadm.Client) error {
+				alter := adm.AlterTopicConfigs
+				if dry {
+					alter = adm.ValidateAlterTopicConfigs
+				}
+				resp, err := alter(ctx, changes, args[0])
+				if err == nil {
+					for _, r := range resp {
+						if r.Err != nil {
+							return link.Explain(r.Err, r.ErrMessage, "alter topic %q", args[0])
+						}
 					}
+					type altered struct {
+						Topic   string   `json:"topic"`
+						Changed []string `json:"changed"`
+					}
+					names := append(sortedKeys(kvs), unsets...)
+					return q.print(c, altered{args[0], names}, func(w io.Writer) {
+						fmt.Fprintf(w, "altered %s: %s\n", args[0], strings.Join(names, ", "))
+					})
 				}
-				type altered struct {
-					Topic   string   `json:"topic"`
-					Changed []string `json:"changed"`
-				}
-				names := append(sortedKeys(kvs), unsets...)
-				return out.print(c, altered{args[0], names}, func(w io.Writer) {
-					fmt.Fprintf(w, "altered %s: %s\n", args[0], strings.Join(names, ", "))
-				})
-			}
-			return link.Explain(err, "", "alter topic %q", args[0])
+				return link.Explain(err, "", "alter topic %q", args[0])
+			})
 		},
 		ValidArgsFunction: completeTopics,
 	}
 	c.Flags().StringArrayVarP(&sets, "config", "c", nil, "KEY=VALUE to set; may be repeated")
 	c.Flags().StringArrayVar(&unsets, "unset", nil, "KEY that goes back to its default; may be repeated")
 	c.Flags().BoolVar(&dry, "dry-run", false, "only check whether it would work")
-	withTarget(c, &t, commandTimeout)
-	out.register(c)
+	q.register(c)
 	return c
 }
 
 func newTopicAddPartitions() *cobra.Command {
-	var t link.Target
-	var out output
+	var q question
 	var num int
 	c := &cobra.Command{
 		Use:     "add-partitions NAME -n NUMBER",
@@ -225,103 +206,51 @@ func newTopicAddPartitions() *cobra.Command {
 		Example: "  karst topic add-partitions orders -n 6        six more",
 		Args:    exactly(1, "one topic name"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
 			if num < 1 {
 				return catalogue.BadFlag.New("-n %d: at least one partition is added", num).Try(c.UseLine())
 			}
-			ctx, cancel := t.Context(c.Context())
-			defer cancel()
-			adm, err := t.Admin(ctx)
-			if err != nil {
-				return err
-			}
-			defer adm.Close()
-			resp, err := adm.CreatePartitions(ctx, num, args[0])
-			if err != nil {
-				return link.Explain(err, "", "add partitions to %q", args[0])
-			}
-			if r := resp[args[0]]; r.Err != nil {
-				return link.Explain(r.Err, r.ErrMessage, "add partitions to %q", args[0])
-			}
-			detail, err := describeTopic(ctx, adm, args[0])
-			if err != nil {
-				return err
-			}
-			made := topicMade{Topic: args[0], ID: topicID(detail.ID), Partitions: int32(len(detail.Partitions))}
-			return out.print(c, made, func(w io.Writer) {
-				fmt.Fprintf(w, "%s has %s now\n", args[0], count(len(detail.Partitions), "partition"))
+			return q.ask(c, func(ctx context.Context, adm *kadm.Client) error {
+				resp, err := adm.CreatePartitions(ctx, num, args[0])
+				if err != nil {
+					return link.Explain(err, "", "add partitions to %q", args[0])
+				}
+				if r := resp[args[0]]; r.Err != nil {
+					return link.Explain(r.Err, r.ErrMessage, "add partitions to %q", args[0])
+				}
+				detail, err := describeTopic(ctx, adm, args[0])
+				if err != nil {
+					return err
+				}
+				made := topicMade{Topic: args[0], ID: topicID(detail.ID), Partitions: int32(len(detail.Partitions))}
+				return q.print(c, made, func(w io.Writer) {
+					fmt.Fprintf(w, "%s has %s now\n", args[0], count(len(detail.Partitions), "partition"))
+				})
 			})
 		},
 		ValidArgsFunction: completeTopics,
 	}
 	c.Flags().IntVarP(&num, "num", "n", 0, "how many to add")
-	withTarget(c, &t, commandTimeout)
-	out.register(c)
+	q.register(c)
 	return c
 }
 
 func newTopicDelete() *cobra.Command {
-	var t link.Target
-	var out output
-	var yes, dry bool
-	c := &cobra.Command{
-		Use:   "delete NAME...",
-		Short: "Delete topics and everything in them",
-		Args:  atLeast(1, "at least one topic name"),
-		RunE: func(c *cobra.Command, names []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			ctx, cancel := t.Context(c.Context())
-			defer cancel()
-			adm, err := t.Admin(ctx)
-			if err != nil {
-				return err
-			}
-			defer adm.Close()
-			for _, name := range names {
-				if _, err := describeTopic(ctx, adm, name); err != nil {
-					return err
-				}
-			}
-			type deleted struct {
-				Topic   string `json:"topic"`
-				Deleted bool   `json:"deleted"`
-			}
-			var gone []deleted
-			for _, name := range names {
-				if dry {
-					gone = append(gone, deleted{name, false})
-					continue
-				}
-				if err := confirm(c, yes, name); err != nil {
-					return err
-				}
-				r, err := adm.DeleteTopic(ctx, name)
-				if err != nil {
-					return link.Explain(err, r.ErrMessage, "delete topic %q", name)
-				}
-				gone = append(gone, deleted{name, true})
-			}
-			return out.print(c, gone, func(w io.Writer) {
-				for _, g := range gone {
-					word := "deleted"
-					if !g.Deleted {
-						word = "would delete"
-					}
-					fmt.Fprintf(w, "%s %s\n", word, g.Topic)
-				}
-			})
-		},
-		ValidArgsFunction: completeTopics,
+	type deleted struct {
+		Topic   string `json:"topic"`
+		Deleted bool   `json:"deleted"`
 	}
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	c.Flags().BoolVar(&dry, "dry-run", false, "only say what would be deleted")
-	withTarget(c, &t, commandTimeout)
-	out.register(c)
-	return c
+	check := func(ctx context.Context, adm *kadm.Client, name string, _ bool) error {
+		_, err := describeTopic(ctx, adm, name)
+		return err
+	}
+	remove := func(ctx context.Context, adm *kadm.Client, name string) error {
+		if r, err := adm.DeleteTopic(ctx, name); err != nil {
+			return link.Explain(err, r.ErrMessage, "delete topic %q", name)
+		}
+		return nil
+	}
+	return newDelete(topics, "Delete topics and everything in them", check, remove,
+		func(name string, gone bool) any { return deleted{name, gone} })
 }
 
 // confirm has the name typed on a terminal, and refuses where nobody can be asked.

@@ -43,49 +43,39 @@ type listedTopic struct {
 }
 
 func newTopicList() *cobra.Command {
-	var t link.Target
-	var out output
+	var q question
 	var internal bool
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List topics",
 		Args:  nothing,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			ctx, cancel := t.Context(c.Context())
-			defer cancel()
-			adm, err := t.Admin(ctx)
-			if err != nil {
-				return err
-			}
-			defer adm.Close()
-			all, err := adm.ListTopicsWithInternal(ctx)
-			if err != nil {
-				return link.Explain(err, "", "list topics")
-			}
-			list := []listedTopic{}
-			for _, d := range all.Sorted() {
-				if d.IsInternal && !internal {
-					continue
+			return q.ask(c, func(ctx context.Context, adm *kadm.Client) error {
+				all, err := adm.ListTopicsWithInternal(ctx)
+				if err != nil {
+					return link.Explain(err, "", "list topics")
 				}
-				l := listedTopic{d.Topic, topicID(d.ID), len(d.Partitions), d.Partitions.NumReplicas(), d.IsInternal}
-				list = append(list, l)
-			}
-			return out.print(c, list, func(w io.Writer) {
-				var tb table
-				tb.row("NAME", "PARTITIONS", "REPLICAS")
-				for _, l := range list {
-					tb.row(l.Topic, l.Partitions, l.Replicas)
+				list := []listedTopic{}
+				for _, d := range all.Sorted() {
+					if d.IsInternal && !internal {
+						continue
+					}
+					l := listedTopic{d.Topic, topicID(d.ID), len(d.Partitions), d.Partitions.NumReplicas(), d.IsInternal}
+					list = append(list, l)
 				}
-				tb.write(w)
+				return q.print(c, list, func(w io.Writer) {
+					var tb table
+					tb.row("NAME", "PARTITIONS", "REPLICAS")
+					for _, l := range list {
+						tb.row(l.Topic, l.Partitions, l.Replicas)
+					}
+					tb.write(w)
+				})
 			})
 		},
 	}
 	c.Flags().BoolVarP(&internal, "internal", "i", false, "internal topics too")
-	withTarget(c, &t, commandTimeout)
-	out.register(c)
+	q.register(c)
 	return c
 }
 
@@ -113,47 +103,7 @@ type shownTopic struct {
 }
 
 func newTopicDescribe() *cobra.Command {
-	var t link.Target
-	var out output
-	var watch bool
-	c := &cobra.Command{
-		Use:   "describe NAME...",
-		Short: "Show the partitions and the configuration of topics",
-		Args:  atLeast(1, "at least one topic name"),
-		RunE: func(c *cobra.Command, names []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			return watching(c, watch, func() error {
-				ctx, cancel := t.Context(c.Context())
-				defer cancel()
-				adm, err := t.Admin(ctx)
-				if err != nil {
-					return err
-				}
-				defer adm.Close()
-				shown := make([]shownTopic, len(names))
-				for i, name := range names {
-					if shown[i], err = showTopic(ctx, adm, name); err != nil {
-						return err
-					}
-				}
-				return out.print(c, shown, func(w io.Writer) {
-					for i, s := range shown {
-						if i > 0 {
-							fmt.Fprintln(w)
-						}
-						s.write(w)
-					}
-				})
-			})
-		},
-		ValidArgsFunction: completeTopics,
-	}
-	c.Flags().BoolVarP(&watch, "watch", "w", false, "again every second, until ^C")
-	withTarget(c, &t, commandTimeout)
-	out.register(c)
-	return c
+	return newDescribe(topics, "Show the partitions and the configuration of topics", showTopic)
 }
 
 // showTopic gathers what describe prints.

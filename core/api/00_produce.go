@@ -2,6 +2,7 @@ package api
 
 import (
 	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/mut"
 	"github.com/karst-stream/karst/core/record"
 	"github.com/karst-stream/karst/core/replica"
 	"github.com/karst-stream/karst/core/wire"
@@ -16,18 +17,17 @@ import (
 //     acks=0 has no answer, and an error in it closes the connection.
 //   - Batches were checked by Intake. Sizes and timestamps are checked here, because topics have settings.
 //   - With message.timestamp.type=LogAppendTime the batch is stamped before it goes to its replica.
-//   - A batch that was stored before is a success with its old offset, or DUPLICATE_SEQUENCE_NUMBER (which
-//     producers take for a success) when that is forgotten.
+//   - A batch that was stored before, one of its producer's last five, is a success with its old offset. An
+//     older one is OUT_OF_ORDER_SEQUENCE_NUMBER: that it was stored is forgotten.
 //   - NOT_LEADER_OR_FOLLOWER names the leader, unless it is known dead (KIP-951).
 //
 // Version notes:
 //   - v5: log start offset. v7: zstd is allowed. v8: error messages. v10: leader hints. v13: topic ids.
 //   - v11, v12 differ for transactions only.
 //
-// Left out: transactions. A transactional producer is told UNSUPPORTED_VERSION, which Java's producer takes
-// as fatal; authorisation errors would send its owner looking at ACLs. Record errors (v8) stay empty, the
-// message says what is wrong. In compressed batches timestamps are judged by the header and keys not at
-// all: a step does not decompress.
+// Left out: transactions. A transactional producer is told UNSUPPORTED_VERSION. Record errors (v8) stay
+// empty, the message says what is wrong. In compressed batches timestamps are judged by the header and keys
+// not at all: a step does not decompress.
 func produce(r *request, body wire.Message) {
 	q := body.(*wire.ProduceRequest)
 	p := &producing{r: r, q: q, byID: r.version() >= 13}
@@ -49,7 +49,12 @@ func produce(r *request, body wire.Message) {
 	}
 	p.one()
 	if r.acting() && q.Acks != 0 {
-		r.after(core.Mono(q.TimeoutMs)*core.Millisecond, p.reply)
+		r.after(core.Mono(q.TimeoutMs)*core.Millisecond, func() {
+			if mut.On("M28") { // what timed out is used for the next request, while its batches are on their way
+				clear(r.frame.Bytes())
+			}
+			p.reply()
+		})
 	}
 }
 
@@ -131,7 +136,7 @@ func (p *producing) judgeBatch(part Part, b record.Batch) refusal {
 	now := int64(p.r.now().Wall)
 	switch {
 	case p.q.TransactionalId != nil || b.Transactional():
-		return refusal{wire.UnsupportedVersion, "Transactions are not supported yet."}
+		return refusal{wire.UnsupportedVersion, noTransactions}
 	case int64(len(b)) > int64(rules.MaxMessageBytes):
 		return refusal{err: wire.MessageTooLarge} // without a message, as Kafka answers
 	case !rules.LogAppendTime && badTime(b, now, rules):

@@ -16,9 +16,8 @@ import (
 // Version notes:
 //   - v1: key types, and an error message. v4: several keys. v6: key type 2 (share groups).
 //
-// Left out: transactions. Their coordinator (key type 1) is COORDINATOR_NOT_AVAILABLE, which clients try
-// again until their own timeout. Share groups and unknown key types are INVALID_REQUEST, as in a Kafka
-// that has share groups switched off.
+// Left out: transactions. Their coordinator (key type 1) is UNSUPPORTED_VERSION. Share groups and unknown
+// key types are INVALID_REQUEST, as in a Kafka that has share groups switched off.
 func findCoordinator(r *request, body wire.Message) {
 	q := body.(*wire.FindCoordinatorRequest)
 	f := &finding{r: r, kind: q.KeyType, keys: q.CoordinatorKeys}
@@ -76,18 +75,20 @@ func (f *finding) answer() {
 func (f *finding) find(key string) wire.FindCoordinatorResponseCoordinator {
 	out := wire.FindCoordinatorResponseCoordinator{Key: key, NodeId: -1, Port: -1,
 		ErrorCode: wire.CoordinatorNotAvailable}
-	h := f.r.h()
+	h, message := f.r.h(), ""
 	switch p, ok := h.CoordinatorOf(key); {
-	case f.kind != groupKey && f.kind != transactionKey:
+	case f.kind == transactionKey:
+		out.ErrorCode, message = wire.UnsupportedVersion, noTransactions
+	case f.kind != groupKey:
 		out.ErrorCode = wire.InvalidRequest
-	case f.kind == groupKey && ok && led(h, p.Group()):
+	case ok && led(h, p.Group()):
 		n := h.Leadership(p.Group()).Leader
 		if host, port, _, ok := f.r.conn.reachable(n); ok {
 			out.NodeId, out.Host, out.Port, out.ErrorCode = int32(n), host, port, wire.None
 		}
 	}
 	if out.ErrorCode != wire.None {
-		out.ErrorMessage = messageOr("", out.ErrorCode)
+		out.ErrorMessage = messageOr(message, out.ErrorCode)
 	}
 	return out
 }

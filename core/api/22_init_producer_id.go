@@ -12,8 +12,8 @@ import "github.com/karst-stream/karst/core/wire"
 //   - v3: the producer's old id and epoch; one without the other is INVALID_REQUEST, both are ignored for a
 //     producer without a transactional id, as in Kafka. v4, v5 are for transactions.
 //
-// Left out: transactions. With a transactional id: COORDINATOR_NOT_AVAILABLE, as FindCoordinator says; an
-// empty one is INVALID_REQUEST.
+// Left out: transactions. With a transactional id: UNSUPPORTED_VERSION, as FindCoordinator says; an empty
+// one is INVALID_REQUEST.
 func initProducerID(r *request, body wire.Message) {
 	q := body.(*wire.InitProducerIdRequest)
 	resp := wire.NewInitProducerIdResponse()
@@ -22,7 +22,7 @@ func initProducerID(r *request, body wire.Message) {
 	case q.TransactionalId != nil && *q.TransactionalId == "", (q.ProducerId == -1) != (q.ProducerEpoch == -1):
 		resp.ErrorCode = wire.InvalidRequest
 	case q.TransactionalId != nil:
-		resp.ErrorCode = wire.CoordinatorNotAvailable
+		resp.ErrorCode = wire.UnsupportedVersion
 	default:
 		r.h().ProducerID(func(id int64, ok bool) {
 			if !r.acting() {

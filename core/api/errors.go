@@ -6,6 +6,11 @@ import (
 	"github.com/karst-stream/karst/core/wire"
 )
 
+// noTransactions comes with UNSUPPORTED_VERSION, which no client tries again: Java's producer and franz-go's
+// end at once, where COORDINATOR_NOT_AVAILABLE would have them ask for ever, and an authorisation error
+// would send their owner looking at ACLs.
+const noTransactions = "Transactions are not supported yet."
+
 // outcomeError is Kafka's code for how a call on a replica ended.
 func outcomeError(o replica.Outcome) wire.Error {
 	switch o {
@@ -25,8 +30,6 @@ func outcomeError(o replica.Outcome) wire.Error {
 		return wire.OutOfOrderSequenceNumber
 	case replica.Fenced:
 		return wire.InvalidProducerEpoch
-	case replica.StaleDuplicate:
-		return wire.DuplicateSequenceNumber
 	case replica.OutOfRange:
 		return wire.OffsetOutOfRange
 	case replica.NotAvailable:

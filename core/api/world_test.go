@@ -130,7 +130,7 @@ func (w *world) settle(kind, arg string) {
 }
 
 var outcomes = []string{"OK", "NotLeader", "UnknownPartition", "StorageError", "NotEnoughReplicas", "TimedOut", "OutOfOrder",
-	"Fenced", "Duplicate", "StaleDuplicate", "OutOfRange", "NotAvailable", "FencedEpoch", "UnknownEpoch", "Loading"}
+	"Fenced", "Duplicate", "OutOfRange", "NotAvailable", "FencedEpoch", "UnknownEpoch", "Loading"}
 
 func (w *world) outcome(s string) replica.Outcome {
 	i := slices.Index(outcomes, s)

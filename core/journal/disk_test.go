@@ -109,7 +109,7 @@ func (r *rig) flush() uint64 {
 			}
 			r.ops = append(r.ops, o)
 		case core.Truncate: // reserves: a crash may come before it
-			if e.Sync || e.Op != 0 {
+			if e.Op != 0 {
 				r.t.Fatalf("a reservation that is waited for: %+v", e)
 			}
 			if r.disk.reserves {

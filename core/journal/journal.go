@@ -16,11 +16,15 @@
 // has a durable checkpoint in a later one, and once a frame that says so (its floor) is durable too:
 // recovery never misses what it was not told to miss, and never raises the dead.
 //
+// A full disk. A file gets all its room before it is used, and half a file before its end the next one is
+// made ("blank"), so that votes and hard states can be written when nothing else can. A blank file has
+// zeroes for heads; the next start finds it, and writes its first frames there.
+//
 // Recovery. Within a start and shard frames are contiguous. Each carries the highest sequence that
 // was durable when it was written; the maximum over all valid frames is the bound. A bad or absent
 // frame above the bound is torn by a crash, and the log ends there; at or below it the disk has lost
 // what it had promised, and every group that may have been in it is damaged until a later
-// checkpoint: it must neither vote nor campaign (DESIGN.md section 11, rule 3).
+// checkpoint, or until its next record (they are numbered) shows that none was lost: it must neither vote nor campaign (DESIGN.md section 11, rule 3).
 //
 // The package refuses to know raft, segments or time, and to delete anything that it did not write.
 package journal
@@ -109,7 +113,7 @@ type TailEntry struct {
 	Path    string // Inline: the file, and the position of its Stub.Len bytes, whose CRC was verified
 	At      int64
 
-	rotten bool // certainly durable once, and its payload is not what the stub says
+	Rotten bool // certainly durable once, and its payload is not what the stub says
 }
 
 // Group is what recovery knows of a group.
@@ -125,6 +129,10 @@ type Group struct {
 
 	// Damaged says why the group must stay offline, not vote and not campaign; "" when it is well.
 	Damaged string
+
+	// Mendable says that nothing but batches is damaged: the Rotten ones of the tail. All records are there,
+	// so what was promised is known; with these bytes again the group may take part.
+	Mendable bool
 
 	// Gone says that the group was deleted here. Mark.Name is the directory that may have remains of
 	// it, unless another group has taken the name since.
@@ -142,6 +150,7 @@ func (g *Group) Last() core.Index { return g.Mark.Index + core.Index(len(g.Tail)
 type Found struct {
 	Groups   []Group         // sorted by ID
 	Files    []core.FileInfo // to be adopted once all groups have a durable checkpoint in the new start
+	Blank    []core.FileInfo // were given their room and never written: free at once, also on a full disk
 	NextFile int             // the first running number that is free
 	Start    uint32          // the highest start counter seen; the new one must be higher
 
@@ -158,5 +167,6 @@ type Config struct {
 	Spare   int    // full files that may wait before groups are asked to checkpoint; 0: 1
 	NewFile func() core.FileID
 	NewOp   func() core.OpID
-	First   int // the first running number that is free: Found.NextFile
+	First   int    // the first running number that is free: Found.NextFile
+	Blank   string // a file of an earlier start that was never written, or ""
 }

@@ -413,7 +413,7 @@ func TestFilesAreRecycledOnceTheirGroupsHaveMovedOn(t *testing.T) {
 			t.Fatalf("round %d: %+v", round, g)
 		}
 	}
-	if n := d.files.Len(); n != 2 {
+	if n := d.files.Len(); n != 3 { // one of them blank
 		t.Errorf("%d files after 12 rounds", n)
 	}
 	for _, info := range d.List() {
@@ -626,5 +626,73 @@ func TestStubsRoundTripAndLiesAreRefused(t *testing.T) {
 		if _, ok := journal.DecodeStub(c.Append(nil)); ok {
 			t.Errorf("%+v passes", c)
 		}
+	}
+}
+
+// Long before a file is full the next one has its room. It is found by the next start, which needs no room to
+// begin with.
+func TestASpareFileIsThereForAFullDisk(t *testing.T) {
+	d, r := one(t)
+	d.reserves = true
+	if f := recovered(t, d); len(f.Blank) != 0 {
+		t.Fatalf("blank %v at the beginning", f.Blank)
+	}
+	r.sync()
+	last := core.Index(1)
+	for range 4 { // of seven that fit
+		r.w.Append(1, hard(2, 1), []journal.Entry{inline(last+1, 2, 9000)}, last)
+		r.sync()
+		last++
+	}
+	f := recovered(t, d)
+	if len(f.Blank) != 1 || slices.Contains(f.Files, f.Blank[0]) || f.Blank[0].Size == 0 {
+		t.Fatalf("blank %v, files %v", f.Blank, f.Files)
+	}
+	if g := find(f, 1); g.Damaged != "" || g.Last() != last {
+		t.Fatalf("%+v", g)
+	}
+	files := d.files.Len()
+	next := newRig(t, d, journal.Config{Start: 2, Slot: 64 << 10, First: f.NextFile, Blank: f.Blank[0].Path})
+	m := born(1)
+	m.Index, m.Term = last, 2
+	next.w.Checkpoint(1, m, nil)
+	next.sync()
+	if d.files.Len() != files {
+		t.Errorf("the start made a file though there was a spare one: %v", d.List())
+	}
+	again := recovered(t, d)
+	if g := find(again, 1); g.Mark.Index != last || g.Damaged != "" || len(again.Blank) != 0 {
+		t.Errorf("%+v, blank %v", g, again.Blank)
+	}
+}
+
+// A frame that was lost damages the groups that may have had records in it. Their records are numbered: whose
+// next one follows, lost none.
+func TestALostFrameDamagesOnlyWhoMayHaveBeenInIt(t *testing.T) {
+	d, r := one(t)
+	r.w.Checkpoint(2, born(2), nil)
+	r.w.Checkpoint(3, born(3), nil)
+	r.sync()
+	before := len(d.files.At(journal.Path(0, 1)))
+	r.w.Append(1, hard(2, 1), []journal.Entry{inline(2, 2, 100)}, 1)
+	r.sync()
+	r.w.Append(2, hard(2, 1), []journal.Entry{inline(2, 2, 100)}, 1)
+	r.sync()
+	r.w.Append(1, nil, []journal.Entry{inline(3, 2, 100)}, 2)
+	r.w.Seal()
+	r.sync()
+	at := (before + 63) &^ 63
+	d.files.At(journal.Path(0, 1))[at+30] ^= 1
+	f := recovered(t, d)
+	for id, damaged := range []bool{1: true, 2: false, 3: true} {
+		if id == 0 {
+			continue
+		}
+		if g := find(f, core.GroupID(id)); (g.Damaged != "") != damaged || g.Mendable {
+			t.Errorf("group %d: damaged %q, mendable %v", id, g.Damaged, g.Mendable)
+		}
+	}
+	if f.Lost == "" {
+		t.Error("nobody hears of the frame")
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/mut"
 )
 
 // chunk is what recovery reads at a time.
@@ -24,9 +25,14 @@ func Recover(boot core.Boot) (*Found, error) {
 			continue
 		}
 		found.NextFile = max(found.NextFile, n+1)
-		found.Files = append(found.Files, info)
-		if err := r.survey(info); err != nil {
+		blank, err := r.survey(info)
+		if err != nil {
 			return nil, err
+		}
+		if blank {
+			found.Blank = append(found.Blank, info)
+		} else {
+			found.Files = append(found.Files, info)
 		}
 	}
 	for _, key := range r.streams.Keys() {
@@ -103,15 +109,16 @@ func (w *window) at(off, n int64) []byte {
 	return w.buf[off-w.off:][:n:n]
 }
 
-// survey reads the head of a file and all frame headers that can be found in it.
-func (r *recovery) survey(info core.FileInfo) error {
+// survey reads the head of a file and all frame headers that can be found in it; or says that it was made
+// and never written.
+func (r *recovery) survey(info core.FileInfo) (blank bool, err error) {
 	r.w.open(info.Path, info.Size)
 	f := file{path: info.Path, size: info.Size}
 	known := false
 	for _, at := range []int64{0, headAgain} {
 		h, version, ok := parseHead(r.w.at(at, headerSize))
 		if ok && version != Version {
-			return fmt.Errorf("journal: %s has format %d, this build reads %d: start the newer release "+
+			return false, fmt.Errorf("journal: %s has format %d, this build reads %d: start the newer release "+
 				"that wrote it, or restore the data directory from before the upgrade", info.Path, version, Version)
 		}
 		if ok && (!known || h.generation() > f.head.generation()) {
@@ -119,11 +126,11 @@ func (r *recovery) survey(info core.FileInfo) error {
 		}
 	}
 	if r.w.sick && !known {
-		return fmt.Errorf("journal: %s cannot be read: repair the disk or its permissions, "+
+		return false, fmt.Errorf("journal: %s cannot be read: repair the disk or its permissions, "+
 			"or give this node an empty data directory so that it is rebuilt from the others", info.Path)
 	}
 	if !known {
-		return nil // never written, or torn before its first sync
+		return r.blank(info), nil // never written, or torn before its first sync
 	}
 	key := uint64(f.head.start)<<16 | uint64(f.head.shard)
 	s := r.streams.At(key)
@@ -136,7 +143,22 @@ func (r *recovery) survey(info core.FileInfo) error {
 	})
 	r.headers(s, &f)
 	s.files = slices.Insert(s.files, i, f)
-	return nil
+	return false, nil
+}
+
+// blank says of a file without a head that nothing was ever written to it. Files that a crash tore in their
+// first frame are not meant: they are of no use before the next start is durable, as all others.
+func (r *recovery) blank(info core.FileInfo) bool {
+	b := r.w.at(0, 2*headAgain)
+	if len(b) == 0 {
+		return false
+	}
+	for _, x := range b {
+		if x != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // headers notes what the frame headers of a file claim.
@@ -210,16 +232,16 @@ func (r *recovery) meta(h *header) []byte {
 
 // hole judges frames first to last, which are bad or absent though later ones are there. Above the
 // bound they are torn, and nothing after them counts: false. Else the groups that may have been in
-// them are damaged until a later checkpoint.
+// them are damaged until a later checkpoint, or until their next record shows that nothing of them was there.
 func (r *recovery) hole(s *stream, first, last uint64) bool {
-	if first > s.durable && !s.ailing {
+	if first > s.durable && !s.ailing || mut.On("M07") { // whatever is bad is taken for torn, and the log ends there
 		return false
 	}
 	why := fmt.Sprintf("journal of shard %d, start %d, lost frame %d, which was durable", s.shard, s.start, first)
 	r.lost = cmp.Or(r.lost, why)
 	r.groups.Each(func(_ core.GroupID, g *tracked) {
 		if !g.out.Gone && (g.start < s.start || g.start == s.start && g.shard == s.shard) {
-			g.damage(why)
+			g.missed = cmp.Or(g.missed, why)
 		}
 	})
 	return last <= s.durable || s.ailing

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/mut"
 	"github.com/karst-stream/karst/core/record"
 )
 
@@ -19,7 +20,8 @@ type tracked struct {
 	start   uint32 // of the newest start that has records of it
 	shard   core.ShardID
 	chain   uint64
-	founded bool // a checkpoint of that start was seen
+	founded bool   // a checkpoint of that start was seen
+	missed  string // a hole may have held records of it, unless the next one is the next of its chain
 }
 
 func (g *tracked) damage(why string) {
@@ -47,7 +49,7 @@ func (r *recovery) frame(s *stream, f *file, h *header, meta []byte) bool {
 		}
 		at += e.body
 	})
-	if len(rotten) > 0 && !proven {
+	if len(rotten) > 0 && (!proven || mut.On("M07")) {
 		return false
 	}
 	a := applier{r: r, s: s, f: f, at: h.at + headerSize + int64(h.metaLen), rotten: rotten}
@@ -115,7 +117,9 @@ func (a *applier) record(c *rec) {
 		a.g = nil
 		return
 	}
-	if c.chain != g.chain+1 {
+	if c.chain == g.chain+1 {
+		g.missed = ""
+	} else {
 		g.damage(fmt.Sprintf("record %d is followed by record %d", g.chain, c.chain))
 	}
 	g.chain = c.chain
@@ -150,9 +154,11 @@ func (a *applier) entry(e *ent) {
 			a.g.damage(fmt.Sprintf("entry %d has a stub that this build cannot read", e.index))
 		}
 	}
-	if e.body > 0 {
+	if e.body > 0 && (!t.IsBatch || int64(t.Stub.Len) != e.body) {
+		a.g.damage(fmt.Sprintf("entry %d carries %d bytes that its stub does not name", e.index, e.body))
+	} else if e.body > 0 {
 		t.Inline, t.Path, t.At = true, a.f.path, at
-		t.rotten = slices.Contains(a.rotten, at)
+		t.Rotten = slices.Contains(a.rotten, at)
 	}
 	out.Tail = append(out.Tail, t)
 }
@@ -163,16 +169,21 @@ func (g *tracked) verdict() Group {
 	if out.Gone {
 		return *out
 	}
+	if g.missed != "" {
+		g.damage(g.missed)
+	}
 	if !g.founded {
 		g.damage(fmt.Sprintf("the journal of shard %d, start %d, has lost its checkpoint", g.shard, g.start))
 	}
-	for i := range out.Tail {
-		if t := &out.Tail[i]; t.rotten {
-			g.damage(fmt.Sprintf("the batch of entry %d rots at %s:%d", t.Index, t.Path, t.At))
-		}
-	}
 	if out.Bound > out.Last() {
 		g.damage(fmt.Sprintf("entry %d was complete, the journal ends at %d", out.Bound, out.Last()))
+	}
+	well := out.Damaged == ""
+	for i := range out.Tail {
+		if t := &out.Tail[i]; t.Rotten {
+			g.damage(fmt.Sprintf("the batch of entry %d rots at %s:%d", t.Index, t.Path, t.At))
+			out.Mendable = well
+		}
 	}
 	out.Hard.Commit = min(out.Hard.Commit, out.Last())
 	return *out

@@ -14,6 +14,8 @@ var (
 	markGiant    = det.NewMark("journal: a frame larger than a slot")
 	markHeldBack = det.NewMark("journal: a group was asked to checkpoint")
 	markBroken   = det.NewMark("journal: broken by the disk")
+	markStocked  = det.NewMark("journal: a spare file was made")
+	markSpareUse = det.NewMark("journal: the spare file is in use")
 )
 
 // Writer records what the groups of a shard must not forget. Between two Flushes it collects one
@@ -36,6 +38,7 @@ type Writer struct {
 	full         []*slot // still needed, oldest first
 	waiting      []*slot // needed no more, but no durable frame says so yet; oldest first
 	idle         []*slot // free to be written over, oldest first
+	blank        *slot   // never written, given its room: for when the disk is full
 	queue        []flight
 	groups       det.Map[core.GroupID, *group]
 	needy        []core.GroupID
@@ -102,7 +105,11 @@ func NewWriter(cfg Config) *Writer {
 	}
 	det.That(cfg.Start > 0, "journal: the start counter begins at 1")
 	det.That(cfg.Slot > 2*firstFrame, "journal: a slot holds more than its head")
-	return &Writer{cfg: cfg, next: cfg.First}
+	w := &Writer{cfg: cfg, next: cfg.First}
+	if cfg.Blank != "" {
+		w.blank = &slot{path: cfg.Blank}
+	}
+	return w
 }
 
 // Append records a change of g: its hard state unless nil, entries that follow or replace what it
@@ -230,7 +237,21 @@ func (w *Writer) Flush(fx *core.Effects) (seq uint64) {
 		markGiant.Hit()
 	}
 	w.write(fx, fresh)
+	w.stock(fx)
 	return w.seq
+}
+
+// stock makes a spare file long before it is needed. Nobody waits for it; what finds no room waits by itself,
+// and tells its shard so (disk.go there), while the journal has half a file left for votes and hard states.
+func (w *Writer) stock(fx *core.Effects) {
+	if w.blank != nil || w.cur.end < w.cfg.Slot/2 {
+		return
+	}
+	markStocked.Hit()
+	w.blank = &slot{path: Path(w.cfg.Shard, w.next), file: w.cfg.NewFile()}
+	w.next++
+	fx.Add(core.Effect{Kind: core.Create, Sync: true, File: w.blank.file, Path: w.blank.path})
+	fx.Add(core.Effect{Kind: core.Truncate, Sync: true, File: w.blank.file, Off: w.cfg.Slot})
 }
 
 // write asks for the frame under way, with the file's head before it when the file is fresh.
@@ -312,7 +333,7 @@ func (w *Writer) floor() uint64 {
 	return w.cur.firstSeq
 }
 
-// roll goes to the next file: an idle one, else a new one.
+// roll goes to the next file: an idle one, else the spare one, else a new one.
 func (w *Writer) roll(fx *core.Effects) {
 	if w.cur != nil {
 		w.full = append(w.full, w.cur)
@@ -323,6 +344,10 @@ func (w *Writer) roll(fx *core.Effects) {
 		s.path, s.file = w.idle[0].path, w.idle[0].file
 		w.idle = slices.Delete(w.idle, 0, 1)
 		markRecycled.Hit()
+	} else if w.blank != nil {
+		s.path, s.file = w.blank.path, w.blank.file
+		w.blank = nil
+		markSpareUse.Hit()
 	} else {
 		s.path = Path(w.cfg.Shard, w.next)
 		w.next++

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/mut"
 )
 
 // placer spreads replicas over brokers. Leaders go round the live brokers, so that they are balanced
@@ -101,6 +102,9 @@ func (p *placer) place(n uint64, rf int16) []*Broker {
 	}
 	for most := 0; len(out) < int(rf); most++ {
 		choose(len(p.live), len(order), most)
+	}
+	if mut.On("M29") { // the order of a Go map decides who leads
+		mut.Scatter(out)
 	}
 	return out
 }

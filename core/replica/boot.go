@@ -2,7 +2,6 @@ package replica
 
 import (
 	"hash/crc32"
-	"slices"
 	"strconv"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -10,6 +9,7 @@ import (
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/journal"
+	"github.com/karst-stream/karst/core/mut"
 	"github.com/karst-stream/karst/core/record"
 	"github.com/karst-stream/karst/core/seg"
 )
@@ -20,23 +20,43 @@ var (
 	castagnoliTab = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// recover builds the window from the journal's tail, checks what no later record proves durable, and
-// asks the disk to make the segments equal to it. False: the replica is offline.
+// refill is a batch that the journal holds and that goes to its segment.
+type refill struct {
+	at   place
+	body core.Ref
+}
+
+// booting is what a boot finds out before it asks anything of the disk.
+type booting struct {
+	writes   []refill
+	unsynced map[core.Offset]bool //det:ok looked up, never ranged: segments to sync
+	lost     map[core.Offset]bool //det:ok looked up, never ranged: segments that are fetched anew
+	holes    []hole
+	why      string // of the first hole
+}
+
+func (b *booting) hole(h hole, why string) {
+	if b.why == "" {
+		b.why = why
+	}
+	b.unsynced[h.seg] = true
+	b.holes = append(b.holes, h)
+}
+
+func (b *booting) drop() {
+	for _, w := range b.writes {
+		w.body.Release()
+	}
+	b.writes = nil
+}
+
+// recover builds the window from the journal's tail, checks what no later record proves durable and part
+// of what one does, and asks the disk to make the segments equal to it. What had been durable and is not there
+// any more is to be mended first. False: the replica is offline.
 func (r *Replica) recover(rec *journal.Group, files []core.FileInfo, boot core.Boot) bool {
-	if !r.openSegments(files, rec.Mark) {
-		return false
-	}
-	type write struct {
-		at   place
-		body core.Ref
-	}
-	var writes []write
-	unsynced := map[core.Offset]bool{} //det:ok looked up, never ranged
-	drop := func() {
-		for _, w := range writes {
-			w.body.Release()
-		}
-	}
+	b := &booting{unsynced: map[core.Offset]bool{}, lost: map[core.Offset]bool{}}
+	r.openSegments(files, rec.Mark, b)
+	check := checkFrom(rec)
 	for i := range rec.Tail {
 		t := &rec.Tail[i]
 		n := r.log.push(raftpb.Entry{Index: uint64(t.Index), Term: uint64(t.Term), Type: raftpb.EntryType(t.Type), Data: t.Data})
@@ -46,46 +66,100 @@ func (r *Replica) recover(rec *journal.Group, files []core.FileInfo, boot core.B
 		if n.stub.Flags&journal.Roll != 0 && r.active().base != n.at.seg {
 			if s, end := r.active(), r.log.after(uint64(t.Index)-1).pos; s.size > end {
 				r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Off: end, Op: r.bootOp(s.path)})
-				s.size, unsynced[s.base] = end, true
+				s.size, b.unsynced[s.base] = end, true
 			}
 			r.bootSegment(n.at.seg, files)
 		}
-		if t.Inline {
-			body := core.NewRef(int(n.stub.Len))
-			if k, err := boot.ReadAt(t.Path, t.At, body.Bytes()); err != core.OK || k != int(n.stub.Len) {
-				body.Release()
-				drop()
-				r.fail("reading " + t.Path + ": " + err.String())
-				return false
-			}
-			writes = append(writes, write{n.at, body})
-			n.issued, n.written = true, true
-			continue
-		}
 		n.issued, n.written = true, true
-		if t.Index <= rec.Bound {
-			continue
-		}
-		if !checkAt(boot, seg.Path(r.cfg.Dir, n.at.seg), n, core.Term(t.Term)) {
+		switch torn, why := r.judge(t, n, b, files, boot, i >= check, t.Index <= rec.Bound); {
+		case torn:
 			// Never completed here, so never acknowledged by this node: a torn tail, cut.
 			markTornTail.Hit()
 			r.log.ents = r.log.ents[:len(r.log.ents)-1]
 			r.log.notes = r.log.notes[:len(r.log.notes)-1]
-			break
+		case why != "":
+			b.hole(hole{seg: n.at.seg, pos: n.at.pos, end: n.after().pos, index: uint64(t.Index), term: uint64(t.Term)}, why)
+			continue
+		default:
+			continue
 		}
-		unsynced[n.at.seg] = true // the page cache may be all that holds it
+		break
 	}
-	if !r.lengthsHold(rec, files) {
-		drop()
+	r.removeStrays(files)
+	if len(b.holes) == 0 {
+		r.refillAll(b)
+		return true
+	}
+	if r.alone() {
+		b.drop()
+		r.fail(b.why) // nobody else has what it lost
 		return false
 	}
+	r.startMend(&mend{why: b.why, holes: b.holes, hard: rec.Hard, finish: func() { r.refillAll(b) }, drop: b.drop})
+	return true
+}
+
+// checkAtMost is how many bytes of batches that were certainly durable a boot reads again: the newest, which
+// a crash is most likely to have met.
+const checkAtMost = 4 << 20
+
+// checkFrom is the first entry of the tail whose bytes are read although they were certainly durable.
+func checkFrom(rec *journal.Group) int {
+	size := int64(0)
+	for i := len(rec.Tail) - 1; i >= 0; i-- {
+		if t := &rec.Tail[i]; t.IsBatch && !t.Inline && t.Index <= rec.Bound {
+			if size += int64(t.Stub.Len); size > checkAtMost {
+				return i + 1
+			}
+		}
+	}
+	return 0
+}
+
+// judge says of a batch of the tail that it is torn, or why it is lost; neither when its bytes are there.
+func (r *Replica) judge(t *journal.TailEntry, n *note, b *booting, files []core.FileInfo, boot core.Boot, check, durable bool) (torn bool, why string) {
+	path := seg.Path(r.cfg.Dir, n.at.seg)
+	switch {
+	case t.Rotten:
+		return false, "the batch of entry " + strconv.FormatUint(uint64(t.Index), 10) + " rots in the journal"
+	case t.Inline:
+		body := core.NewRef(int(n.stub.Len))
+		if k, err := boot.ReadAt(t.Path, t.At, body.Bytes()); err != core.OK || k != int(n.stub.Len) {
+			body.Release()
+			return false, "reading " + t.Path + ": " + err.String()
+		}
+		b.writes = append(b.writes, refill{n.at, body})
+	case b.lost[n.at.seg]: // it may have been acknowledged, whatever the bound says: the leader will know
+		return false, "segment " + path + " is lost"
+	case !durable:
+		b.unsynced[n.at.seg] = true // the page cache may be all that holds it
+		return !checkAt(boot, path, n, t.Term), ""
+	case sizeOf(files, path) < n.after().pos:
+		return false, "segment " + path + " lacks batches that were synced (offset " + strconv.FormatInt(int64(n.stub.Base), 10) + ")"
+	case check && !checkAt(boot, path, n, t.Term):
+		return mut.On("M07"), "segment " + path + " holds rotten bytes (offset " + strconv.FormatInt(int64(n.stub.Base), 10) + ")"
+	}
+	return false, ""
+}
+
+func sizeOf(files []core.FileInfo, path string) int64 {
+	for _, f := range files {
+		if f.Path == path {
+			return f.Size
+		}
+	}
+	return -1
+}
+
+// refillAll makes the segments equal to the window.
+func (r *Replica) refillAll(b *booting) {
 	r.h.Window().Entries += len(r.log.ents)
 	for i := range r.log.notes {
 		if n := &r.log.notes[i]; n.batch {
 			r.epochs.add(core.Term(r.log.ents[i].Term).Epoch(), n.stub.Base)
 		}
 	}
-	if len(writes) > 0 {
+	if len(b.writes) > 0 {
 		markRefilled.Hit()
 	}
 	end := r.log.after(r.log.last())
@@ -94,28 +168,28 @@ func (r *Replica) recover(rec *journal.Group, files []core.FileInfo, boot core.B
 		r.segs = r.segs[:len(r.segs)-1]
 		r.removeAtBoot(s)
 	}
-	for _, w := range writes {
+	for _, w := range b.writes {
 		if w.at.seg > end.seg || w.at.seg == end.seg && w.at.pos >= end.pos {
 			w.body.Release()
 			continue
 		}
 		s := r.segment(w.at.seg)
-		unsynced[s.base] = true
+		b.unsynced[s.base] = true
 		s.size = max(s.size, w.at.pos+int64(w.body.Len))
 		r.h.FX().Add(core.Effect{Kind: core.Write, File: s.file, Off: w.at.pos, Op: r.bootOp(s.path)}, w.body)
 	}
+	b.writes = nil
 	last := r.active()
 	if last.size != end.pos {
 		r.h.FX().Add(core.Effect{Kind: core.Truncate, File: last.file, Off: end.pos, Op: r.bootOp(last.path)})
 		last.size = end.pos
-		unsynced[last.base] = true
+		b.unsynced[last.base] = true
 	}
 	for _, s := range r.segs {
-		if unsynced[s.base] {
+		if b.unsynced[s.base] {
 			r.h.FX().Add(core.Effect{Kind: core.SyncFile, File: s.file, Op: r.bootOp(s.path)})
 		}
 	}
-	return true
 }
 
 func (r *Replica) bootOp(path string) core.OpID {
@@ -127,35 +201,47 @@ func (r *Replica) bootOp(path string) core.OpID {
 	})
 }
 
-// openSegments opens the files up to the mark's segment; later ones are opened as the tail needs
-// them, or removed.
-func (r *Replica) openSegments(files []core.FileInfo, m journal.Mark) bool {
+// openSegments opens the files of the log up to the mark's segment; later ones are opened as the tail needs
+// them, or removed. All of them were synced: one that is missing, or shorter than it was, is fetched anew.
+func (r *Replica) openSegments(files []core.FileInfo, m journal.Mark, b *booting) {
 	found := false
-	for _, f := range files {
-		_, base, _ := seg.ParsePath(f.Path)
-		if base > m.Segment || !slices.Contains(r.bases, base) {
+	for k, base := range r.bases {
+		if base > m.Segment {
 			continue
 		}
-		s := &segment{base: base, file: r.h.NewFile(), path: f.Path, size: f.Size}
-		r.segs = append(r.segs, s)
-		r.h.FX().Add(core.Effect{Kind: core.Create, File: s.file, Path: s.path, Op: r.bootOp(s.path)})
+		s := &segment{base: base, file: r.h.NewFile(), path: r.path(base)}
+		want := r.sizes[k]
 		if base == m.Segment {
-			found = true
-			if f.Size < m.Pos {
-				r.fail("segment " + f.Path + " is " + strconv.FormatInt(f.Size, 10) + " bytes long, but " +
-					strconv.FormatInt(m.Pos, 10) + " were synced")
-				return false
-			}
+			found, want = true, m.Pos
 		}
-	}
-	if !found && m.Pos > 0 {
-		r.fail("segment " + r.path(m.Segment) + " is missing")
-		return false
+		size := sizeOf(files, s.path)
+		s.size = max(size, 0)
+		r.segs = append(r.segs, s)
+		r.h.FX().Add(core.Effect{Kind: core.Create, File: s.file, Path: s.path, Sync: size < 0, Op: r.bootOp(s.path)})
+		if size >= want && (want > 0 || size > 0 || base == m.Segment) || want == 0 && base == m.Segment {
+			continue
+		}
+		// Whatever it holds goes: with its length it would look whole after a crash.
+		r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Op: r.bootOp(s.path)})
+		s.size = 0
+		if want <= 0 {
+			want = -1
+		}
+		b.lost[base] = true
+		why := "segment " + s.path + " is missing"
+		if size >= 0 {
+			why = "segment " + s.path + " is " + strconv.FormatInt(size, 10) + " bytes long, but " +
+				strconv.FormatInt(want, 10) + " were synced"
+		}
+		b.hole(hole{seg: base, end: want, next: base}, why)
 	}
 	if !found {
 		r.newSegment(m.Segment)
+		if m.Pos > 0 {
+			b.lost[m.Segment] = true
+			b.hole(hole{seg: m.Segment, end: m.Pos, next: m.Segment}, "its checkpoint does not know segment "+r.path(m.Segment))
+		}
 	}
-	return true
 }
 
 // bootSegment opens or makes a segment that begins in the tail.
@@ -172,36 +258,14 @@ func (r *Replica) removeAtBoot(s *segment) {
 	r.h.FX().Add(core.Effect{Kind: core.Remove, File: s.file, Path: s.path, Op: r.bootOp(s.path)})
 }
 
-// lengthsHold checks that the batches which are certainly durable fit into their files.
-func (r *Replica) lengthsHold(rec *journal.Group, files []core.FileInfo) bool {
-	for i := range rec.Tail {
-		x := uint64(rec.Tail[i].Index)
-		if x > r.log.last() || rec.Tail[i].Inline || rec.Tail[i].Index > rec.Bound {
-			continue
-		}
-		n := r.log.note(x)
-		if !n.batch {
-			continue
-		}
-		ok := false
-		for _, f := range files {
-			if f.Path == r.path(n.at.seg) {
-				ok = f.Size >= n.after().pos
-			}
-		}
-		if !ok {
-			r.fail("segment " + r.path(n.at.seg) + " lacks batches that were synced (offset " +
-				strconv.FormatInt(int64(n.stub.Base), 10) + ")")
-			return false
-		}
-	}
-	for _, f := range files { // what lies beyond the log's end belongs to nobody
+// removeStrays removes files that the log does not have: what lies beyond its end belongs to nobody.
+func (r *Replica) removeStrays(files []core.FileInfo) {
+	for _, f := range files {
 		_, base, _ := seg.ParsePath(f.Path)
 		if r.segment(base) == nil {
 			r.removeAtBoot(&segment{base: base, file: r.openStray(f.Path), path: f.Path})
 		}
 	}
-	return true
 }
 
 func (r *Replica) openStray(path string) core.FileID {

@@ -46,6 +46,7 @@ type pull struct {
 	pos     int64
 	next    core.Offset // base offset of the next batch
 	partial []byte      // the beginning of a batch whose rest is in the next chunk
+	begun   bool        // seg, pos and next are known
 	askedAt core.Mono
 	writing int
 	synced  bool
@@ -121,9 +122,10 @@ func (r *Replica) beginPull(m *raftpb.Message) bool {
 		if r.pull.synced || r.pull.from == p.from && r.pull.msg.Snapshot.Metadata.Index == m.Snapshot.Metadata.Index {
 			return true
 		}
-		if r.pull.from == p.from && r.pull.msg.Term == m.Term {
+		if r.pull.begun && r.pull.from == p.from && r.pull.msg.Term == m.Term {
 			r.h.Timers().Stop(&r.pull.retry)
 			// The same leader offers more: go on where we are.
+			p.begun = true
 			p.seg, p.pos, p.next, p.partial, p.writing = r.pull.seg, r.pull.pos, r.pull.next, r.pull.partial, r.pull.writing
 			r.pull = p
 			r.armPull(p)
@@ -131,9 +133,26 @@ func (r *Replica) beginPull(m *raftpb.Message) bool {
 		}
 		r.abortPull()
 	}
+	r.pull = p
+	r.armPull(p)
+	r.startPull(p)
+	return true
+}
+
+// startPull asks for the first bytes, once what is on its way to the segments is there. Until then the
+// retry comes back to it: raft on the leader waits for us, and does not offer a second time.
+func (r *Replica) startPull(p *pull) {
 	if r.cut != nil || len(r.appends) > 0 {
-		return true // what is on its way to the segments first; the leader offers again
+		return
 	}
+	if p.msg.Snapshot.Metadata.Index <= r.commit { // no longer needed, as raft will say
+		r.h.Timers().Stop(&p.retry)
+		r.pull = nil
+		_ = r.rn.Step(p.msg)
+		r.h.Dirty(r)
+		return
+	}
+	p.begun = true
 	r.flushFill()
 	at := r.log.after(r.commit)
 	if s := r.segment(at.seg); s != nil {
@@ -144,10 +163,7 @@ func (r *Replica) beginPull(m *raftpb.Message) bool {
 	if p.next < p.to.first { // retention took what would follow our log
 		p.seg, p.pos, p.next = p.to.first, 0, p.to.first
 	}
-	r.pull = p
-	r.armPull(p)
 	r.ask()
-	return true
 }
 
 // abortPull gives a catch-up up: the files end again where the log does. What it wrote over entries that
@@ -158,7 +174,11 @@ func (r *Replica) abortPull() {
 	}
 	markAborted.Hit()
 	r.h.Timers().Stop(&r.pull.retry)
+	begun := r.pull.begun
 	r.pull = nil
+	if !begun {
+		return
+	}
 	at := r.log.after(r.log.last())
 	for len(r.segs) > 1 && r.active().base > at.seg {
 		s := r.active()
@@ -178,7 +198,9 @@ func (r *Replica) armPull(p *pull) {
 		if r.pull != p || r.offline != "" || p.synced {
 			return
 		}
-		if r.h.Now().Mono-p.askedAt >= pullRetry {
+		if !p.begun {
+			r.startPull(p)
+		} else if r.h.Now().Mono-p.askedAt >= pullRetry {
 			if r.h.Suspect(p.from) {
 				r.abortPull()
 				return
@@ -186,7 +208,9 @@ func (r *Replica) armPull(p *pull) {
 			markPullLost.Hit()
 			r.ask()
 		}
-		r.armPull(p)
+		if r.pull == p {
+			r.armPull(p)
+		}
 	}
 	r.h.Timers().Arm(&p.retry, int64(r.h.Now().Mono+pullRetry))
 }
@@ -198,6 +222,9 @@ func (r *Replica) ask() {
 		return
 	}
 	p.askedAt = r.h.Now().Mono
+	if r.h.Full(r.cfg.Node) {
+		return // what came would wait for room in memory; the retry asks again
+	}
 	r.h.Tell(p.from, r.cfg.Group, Control{Kind: Pull, Term: core.Term(p.msg.Term), Seg: p.seg, Pos: p.pos + int64(len(p.partial))})
 }
 
@@ -205,12 +232,21 @@ func (r *Replica) ask() {
 func (r *Replica) servePull(from core.NodeID, c Control) {
 	s := r.segment(c.Seg)
 	if !r.leads || c.Term != r.term || s == nil || c.Pos < 0 {
-		r.h.Tell(from, r.cfg.Group, Control{Kind: Refuse, Term: c.Term, Seg: c.Seg, Pos: c.Pos})
+		out := Control{Kind: Refuse, Term: c.Term, Seg: c.Seg, Pos: c.Pos}
+		if r.leads && c.Term == r.term {
+			out.Index = r.termHere(c.Index)
+		}
+		r.h.Tell(from, r.cfg.Group, out)
 		return
+	}
+	for i := range r.match {
+		if r.match[i].id.Node() == from {
+			r.match[i].pulls = r.h.Now().Mono
+		}
 	}
 	at := r.log.after(r.applied)
 	limit := s.size
-	out := Control{Kind: Chunk, Term: c.Term, Seg: c.Seg, Pos: c.Pos}
+	out := Control{Kind: Chunk, Term: c.Term, Index: r.termHere(c.Index), Seg: c.Seg, Pos: c.Pos}
 	if at.seg == s.base {
 		limit = at.pos
 	} else {
@@ -248,7 +284,7 @@ func (r *Replica) servePull(from core.NodeID, c Control) {
 // gotChunk checks and writes bytes of the leader's log.
 func (r *Replica) gotChunk(from core.NodeID, c Control) {
 	p := r.pull
-	if p == nil || p.synced || from != p.from || c.Term != core.Term(p.msg.Term) || c.Seg != p.seg ||
+	if p == nil || !p.begun || p.synced || from != p.from || c.Term != core.Term(p.msg.Term) || c.Seg != p.seg ||
 		c.Pos != p.pos+int64(len(p.partial)) {
 		return
 	}

@@ -48,23 +48,26 @@ func (r *Replica) Needed() {
 // aim fixes what the next checkpoint covers: all that is applied, and the producer state as of now.
 func (r *Replica) aim() { r.syncTo, r.syncState = r.applied, r.encodeState() }
 
-// encodeState is what the journal keeps for us in a mark: the bases of the log's segments, by which a
-// boot knows files that do not belong to it, its epochs, then the producer state.
+// encodeState is what the journal keeps for us in a mark: bases and lengths of the log's segments, by which a
+// boot knows files that do not belong to it, and which of its own are not whole; its epochs, then the producer
+// state. Version 1 had no lengths.
 func (r *Replica) encodeState() []byte {
 	b := binary.AppendUvarint([]byte{stateVersion}, uint64(len(r.segs)))
 	for _, s := range r.segs {
 		b = binary.AppendUvarint(b, uint64(s.base))
+		b = binary.AppendUvarint(b, uint64(s.size))
 	}
 	return append(r.epochs.encode(b), r.ps.encode()...)
 }
 
-const stateVersion = 1
+const stateVersion = 2
 
 // decodeState takes bases and epochs and gives the rest.
 func (r *Replica) decodeState(b []byte) (producers []byte, ok bool) {
-	if len(b) == 0 || b[0] != stateVersion {
+	if len(b) == 0 || b[0] < 1 || b[0] > stateVersion {
 		return nil, false
 	}
+	sized := b[0] >= 2
 	count, n := binary.Uvarint(b[1:])
 	if n <= 0 || count > uint64(len(b)) {
 		return nil, false
@@ -76,6 +79,14 @@ func (r *Replica) decodeState(b []byte) (producers []byte, ok bool) {
 			return nil, false
 		}
 		r.bases, b = append(r.bases, core.Offset(v)), b[n:]
+		size := uint64(0)
+		if sized {
+			if size, n = binary.Uvarint(b); n <= 0 {
+				return nil, false
+			}
+			b = b[n:]
+		}
+		r.sizes = append(r.sizes, int64(size))
 	}
 	r.epochs, b, ok = decodeEpochs(b)
 	return b, ok
@@ -109,9 +120,29 @@ func (r *Replica) checkpoint() {
 		tail = append(tail, je)
 	}
 	r.h.Journal().Checkpoint(r.cfg.Group, m, tail)
+	if r.complete > c { // the tail is proved by its own record: what is bad of it was not torn
+		r.h.Journal().Append(r.cfg.Group, nil, nil, core.Index(r.complete))
+	}
+	r.sealed = r.complete
 	r.marking = r.h.Journal().Seq() + 1
 	r.markIndex = c
 	r.h.Awaits(r)
+}
+
+// Seal lets the journal know what has become complete since its last frame of this group: a batch that went
+// straight to its segment is not proved durable by the frame that holds its stub. False: not all is complete.
+func (r *Replica) Seal() bool {
+	if r.offline != "" {
+		return true
+	}
+	if r.opening > 0 || !r.began {
+		return false
+	}
+	if r.complete > r.sealed {
+		r.h.Journal().Append(r.cfg.Group, nil, nil, core.Index(r.complete))
+		r.sealed = r.complete
+	}
+	return r.complete == r.log.last()
 }
 
 func (r *Replica) markDurable() {

@@ -52,7 +52,7 @@ func (r *Replica) AppliedEnd() core.Offset {
 
 func (r *Replica) pumpFeed() {
 	f := r.machine
-	if f == nil || f.reading || r.offline != "" || r.opening > 0 {
+	if f == nil || f.reading || r.scrub.sick != nil || r.offline != "" || r.opening > 0 {
 		return
 	}
 	end := r.AppliedEnd()
@@ -121,14 +121,14 @@ func (r *Replica) feedCold(f *feed) {
 					continue
 				}
 				if !b.CRCValid() {
-					r.fail("segment " + s.path + " holds a batch with a wrong checksum")
+					r.rottenFeed(s, "holds a batch with a wrong checksum")
 					return
 				}
 				f.m.Apply(b.BaseOffset(), b)
 				f.next = b.LastOffset() + 1
 			}
 			if f.next == before {
-				r.fail("segment " + s.path + " lacks a committed batch")
+				r.rottenFeed(s, "lacks a committed batch")
 				return
 			}
 			r.h.Dirty(r)

@@ -24,6 +24,10 @@ type Host interface {
 	SendRaft(to core.NodeID, g core.GroupID, m *raftpb.Message, bodies []core.Ref) bool
 	// Suspect says whether the failure detector gave node up.
 	Suspect(n core.NodeID) bool
+	// Leader is who leads g as far as this node has heard, and in which term; NoNode when nobody is known.
+	Leader(g core.GroupID) (core.NodeID, core.Term)
+	// Full says whether node n, which may be this one, has no room on its disk for more batches.
+	Full(n core.NodeID) bool
 	// Dirty asks for Ready before the step ends.
 	Dirty(r *Replica)
 	// Awaits says that the frame being built holds something of r: JournalDurable must be called.
@@ -57,7 +61,7 @@ type Observer interface {
 type Control struct {
 	Kind  ControlKind
 	Term  core.Term
-	Index core.Index
+	Index core.Index  // Pull: of the entry whose batch was lost, or 0; its answers: the term of the leader's entry there, or 0
 	Seg   core.Offset // Pull, Chunk: the segment
 	Pos   int64       // Pull, Chunk: where in it
 	Next  core.Offset // Chunk: the segment that follows Seg, when Last
@@ -98,10 +102,26 @@ func (b *Budget) Full() bool { return b.Bytes > b.MaxBytes }
 
 func (b *Budget) push(r *Replica, i core.Index, t core.Term) {
 	if b.head > 1024 && b.head*2 > len(b.queue) {
-		b.queue = b.queue[:copy(b.queue, b.queue[b.head:])]
-		b.head = 0
+		b.shift(func(held) bool { return true })
+	}
+	if len(b.queue) > 2*b.Entries+1024 {
+		// Where batches are small, entries leave the window by their number, long before the bytes ask.
+		b.shift(func(h held) bool { return h.r.holds(h.index, h.term) })
 	}
 	b.queue = append(b.queue, held{r, i, t})
+}
+
+// shift moves what is to be kept to the front of the queue.
+func (b *Budget) shift(keep func(held) bool) {
+	n := 0
+	for _, h := range b.queue[b.head:] {
+		if keep(h) {
+			b.queue[n] = h
+			n++
+		}
+	}
+	clear(b.queue[n:])
+	b.queue, b.head = b.queue[:n], 0
 }
 
 // Trim forgets the oldest bodies until three quarters of the budget are in use. What cannot be

@@ -16,7 +16,11 @@ const lagMax = 10 * core.Second
 func (r *Replica) matched(id core.RaftID, index uint64) {
 	for i := range r.match {
 		m := &r.match[i]
-		if m.id == id && index > m.index {
+		if m.id != id {
+			continue
+		}
+		m.pulls = 0 // it answers again
+		if index > m.index {
 			m.index = index
 			r.caughtUp(m)
 			return
@@ -56,6 +60,9 @@ func (r *Replica) insync() {
 		case r.h.Suspect(n):
 			m.caught = -1
 			continue
+		case r.lacks(m):
+			m.caught = -1
+			continue
 		case m.index >= r.commit && r.ready:
 			m.caught = now
 		case m.caught < 0 || now-m.caught > lagMax:
@@ -76,21 +83,18 @@ func (r *Replica) Transfer() bool {
 	if !r.leads || r.offline != "" {
 		return false
 	}
-	best := -1
-	for i := range r.match {
-		m := &r.match[i]
-		if m.id == r.cfg.ID || r.h.Suspect(m.id.Node()) {
-			continue
-		}
-		if best < 0 || m.index > r.match[best].index {
-			best = i
-		}
-	}
+	best := r.successor()
 	if best < 0 {
 		return false
 	}
 	r.transfer(r.match[best].id)
 	return true
+}
+
+// lacks says that a voter has asked for bytes just now: it is far behind, or mends its disk. Whatever it
+// acknowledged before, it cannot lead.
+func (r *Replica) lacks(m *matched) bool {
+	return m.pulls > 0 && r.h.Now().Mono-m.pulls < 2*pullRetry
 }
 
 func (r *Replica) transfer(to core.RaftID) {
@@ -104,11 +108,11 @@ func (r *Replica) transfer(to core.RaftID) {
 // TransferTo hands leadership to the voter on node n when that is in sync and holds all that is
 // committed.
 func (r *Replica) TransferTo(n core.NodeID) bool {
-	if !r.leads || !r.ready || r.offline != "" || r.handing > 0 || r.h.Suspect(n) || !slices.Contains(r.isr, n) {
+	if !r.leads || !r.ready || r.offline != "" || r.handing > 0 || r.h.Suspect(n) || r.h.Full(n) || !slices.Contains(r.isr, n) {
 		return false
 	}
 	for i := range r.match {
-		if m := &r.match[i]; m.id.Node() == n && m.index >= r.commit {
+		if m := &r.match[i]; m.id.Node() == n && m.index >= r.commit && !r.lacks(m) {
 			r.transfer(m.id)
 			return true
 		}

@@ -110,6 +110,7 @@ func (r *Replica) onTick(int64) {
 	}
 	if r.handing > 0 && r.h.Now().Mono > r.handing {
 		r.handing = 0
+		r.h.Changed(r) // it is we who lead, after all
 	}
 	r.h.Timers().Arm(&r.tick, int64(r.h.Now().Mono+tickEvery))
 	r.h.Dirty(r)
@@ -172,7 +173,7 @@ func (r *Replica) idle() bool {
 		return false
 	}
 	for i := range r.match {
-		if m := &r.match[i]; m.index != last && !r.h.Suspect(m.id.Node()) {
+		if m := &r.match[i]; (m.index != last || r.lacks(m)) && !r.h.Suspect(m.id.Node()) {
 			return false
 		}
 	}

@@ -28,6 +28,9 @@ func (r *Replica) send(m *raftpb.Message) {
 	if m.Type == raftpb.MsgVoteResp && !m.Reject {
 		r.putOff()
 	}
+	if (len(m.Entries) > 0 || m.Type == raftpb.MsgSnap) && r.withhold(m) {
+		return
+	}
 	if len(m.Entries) == 0 {
 		if !r.owe(m) {
 			r.sendOne(m, nil)
@@ -149,7 +152,7 @@ func (r *Replica) Recv(m *raftpb.Message, body core.Ref) {
 
 // sane refuses what would make raft panic or lie; a peer is authenticated, not infallible.
 func (r *Replica) sane(m *raftpb.Message) bool {
-	if m.From == 0 || m.From == m.To || raft.IsLocalMsgTarget(m.From) {
+	if m.From == 0 || m.From == m.To || raft.IsLocalMsgTarget(m.From) || core.Term(m.Term) > core.MaxTerm {
 		return false
 	}
 	switch m.Type {
@@ -207,6 +210,10 @@ func batchBytes(ents []raftpb.Entry) (n int32) {
 // Control takes a control message of a peer's replica. It takes c.Body.
 func (r *Replica) Control(from core.NodeID, c Control) {
 	defer c.Body.Release()
+	if r.mend != nil && (c.Kind == Chunk || c.Kind == Refuse) {
+		r.gotMend(from, c)
+		return
+	}
 	if r.offline != "" || r.opening > 0 || !r.began {
 		return
 	}

@@ -18,16 +18,15 @@ const (
 	UnknownPartition
 	StorageError
 	NotEnoughReplicas
-	TimedOut       // appended, but the leader was deposed: nobody knows (REQUEST_TIMED_OUT)
-	OutOfOrder     // OUT_OF_ORDER_SEQUENCE_NUMBER
-	Fenced         // INVALID_PRODUCER_EPOCH
-	Duplicate      // stored before, at Base
-	StaleDuplicate // stored before, the offset is forgotten (DUPLICATE_SEQUENCE_NUMBER)
-	OutOfRange     // OFFSET_OUT_OF_RANGE
-	NotAvailable   // OFFSET_NOT_AVAILABLE: a new leader whose high watermark is not known yet
-	FencedEpoch    // FENCED_LEADER_EPOCH
-	UnknownEpoch   // UNKNOWN_LEADER_EPOCH
-	Loading        // the coordinator's log is being read
+	TimedOut     // appended, but the leader was deposed: nobody knows (REQUEST_TIMED_OUT)
+	OutOfOrder   // OUT_OF_ORDER_SEQUENCE_NUMBER
+	Fenced       // INVALID_PRODUCER_EPOCH
+	Duplicate    // stored before, at Base
+	OutOfRange   // OFFSET_OUT_OF_RANGE
+	NotAvailable // OFFSET_NOT_AVAILABLE: a new leader whose high watermark is not known yet
+	FencedEpoch  // FENCED_LEADER_EPOCH
+	UnknownEpoch // UNKNOWN_LEADER_EPOCH
+	Loading      // the coordinator's log is being read
 )
 
 // Result answers Produce.
@@ -88,7 +87,8 @@ func (r *Replica) mayAppend(acks Acks) (Outcome, bool) {
 	case acks == AcksAll && len(r.isr) < r.cfg.Settings.MinInsync:
 		return NotEnoughReplicas, false
 	}
-	return OK, true
+	out := r.crowded()
+	return out, out == OK
 }
 
 // answerKnown answers a batch that must not be stored (again).

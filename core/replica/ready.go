@@ -134,6 +134,10 @@ func (r *Replica) append(m *raftpb.Message) {
 	if m.Snapshot != nil {
 		r.install(m.Snapshot)
 	}
+	if mut.On("M03") && len(m.Entries) > 0 { // what speaks of the entries goes to the disk before they do
+		r.h.Journal().Append(r.cfg.Group, hard, nil, core.Index(m.Entries[len(m.Entries)-1].Index))
+		r.h.Journal().Flush(r.h.FX())
+	}
 	ents := r.log_(m, a)
 	if hard != nil || len(ents) > 0 {
 		if hard == nil && len(ents) > 0 {
@@ -141,6 +145,7 @@ func (r *Replica) append(m *raftpb.Message) {
 			hard = &h
 		}
 		r.h.Journal().Append(r.cfg.Group, hard, ents, core.Index(r.complete))
+		r.sealed = r.complete
 		a.seq = r.h.Journal().Seq() + 1
 		r.h.Awaits(r)
 	}
@@ -306,6 +311,9 @@ func (r *Replica) JournalDurable(seq uint64) {
 
 // finishAppends delivers, in order, the responses of the appends whose disk work is done.
 func (r *Replica) finishAppends() {
+	if r.opening > 0 {
+		return // what is being mended acknowledges nothing
+	}
 	for len(r.appends) > 0 {
 		a := r.appends[0]
 		if a.seq > 0 || a.ops > 0 {

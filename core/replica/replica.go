@@ -108,6 +108,7 @@ type Replica struct {
 	complete uint64      // every entry up to here is durable on this node
 	start    core.Offset // log start offset
 	marked   uint64      // index of the last durable checkpoint
+	sealed   uint64      // the highest index that a frame names as complete
 	inlined  bool        // something since the last checkpoint lives in the journal only
 
 	// Checkpoints: segments are synced (syncing operations outstanding), then the mark is written in
@@ -120,6 +121,10 @@ type Replica struct {
 	began     bool // the boot's checkpoint is durable
 
 	bases []core.Offset // of the segments that the boot's checkpoint names
+	sizes []int64       // ... and their lengths, of all but the last; 0: not known
+	mend  *mend         // the boot waits for what this disk has lost
+	mends int           // writes that filled holes
+	scrub scrub
 
 	proposedSize int64 // bytes proposed in this step
 	rolled       bool  // ... and they begin a new segment
@@ -150,6 +155,7 @@ type matched struct {
 	id     core.RaftID
 	index  uint64    // known durable there, in this term
 	caught core.Mono // when it last was at the high watermark; Never-like -1: not in this term
+	pulls  core.Mono // when it last asked for bytes that it lacks; 0: never
 	told   uint64    // the highest commit index sent there in this term
 	owed   raftpb.Message
 	owes   bool // owed is to be sent
@@ -176,7 +182,7 @@ func Open(cfg Config, h Host, rec *journal.Group, files []core.FileInfo, boot co
 	r.start = rec.Mark.LogStart
 	r.applied, r.marked = uint64(rec.Mark.Index), uint64(rec.Mark.Index)
 	r.high = rec.Mark.Offset
-	if rec.Damaged != "" {
+	if rec.Damaged != "" && !rec.Mendable {
 		r.fail(rec.Damaged)
 		return r
 	}
@@ -186,10 +192,9 @@ func Open(cfg Config, h Host, rec *journal.Group, files []core.FileInfo, boot co
 		return r
 	}
 	r.epochs.cut(rec.Mark.Offset) // what lay beyond comes with the tail
-	if !r.recover(rec, files, boot) {
-		return r
+	if r.recover(rec, files, boot) && r.mend == nil {
+		r.begin(rec.Hard)
 	}
-	r.begin(rec.Hard)
 	return r
 }
 
@@ -257,7 +262,11 @@ func (r *Replica) begin(hard journal.Hard) {
 // opened counts down what the boot asked of the disk; the checkpoint follows the last.
 func (r *Replica) opened() {
 	r.opening--
-	if r.opening == 0 {
+	switch {
+	case r.opening > 0:
+	case r.began:
+		r.resume()
+	default:
 		r.checkpoint()
 	}
 }
@@ -318,6 +327,11 @@ func (r *Replica) quiet() {
 	t.Stop(&r.elect)
 	t.Stop(&r.fillAt)
 	t.Stop(&r.tell)
+	if r.mend != nil {
+		t.Stop(&r.mend.again)
+		r.mend.drop()
+		r.mend = nil
+	}
 	for _, k := range r.stagings {
 		if b, ok := r.staging[k]; ok {
 			b.Release()

@@ -334,16 +334,20 @@ func (r *Replica) diskFailed(ev *core.Event, doing string) bool {
 	return true
 }
 
+// holds says whether the batch of entry i of term t is in memory.
+func (r *Replica) holds(i core.Index, t core.Term) bool {
+	x := uint64(i)
+	return r.offline == "" && x >= r.log.first && x <= r.log.last() && r.log.ents[x-r.log.first].Term == uint64(t) &&
+		r.log.note(x).body.Buf != nil
+}
+
 // forget gives up the memory of an entry's batch; false when it is still needed.
 func (r *Replica) forget(i core.Index, t core.Term) bool {
+	if !r.holds(i, t) {
+		return true
+	}
 	x := uint64(i)
-	if r.offline != "" || x < r.log.first || x > r.log.last() || r.log.ents[x-r.log.first].Term != uint64(t) {
-		return true
-	}
 	n := r.log.note(x)
-	if n.body.Buf == nil {
-		return true
-	}
 	if x > r.applied || r.marking > 0 && n.inline || r.syncing > 0 && n.inline {
 		return false
 	}

@@ -237,6 +237,8 @@ func (h *home) frame(kind byte, from core.NodeID, b []byte) {
 		if in, ok := decodeHello(b); ok && in.node == from {
 			h.heardHello(from, h.links.At(from), in)
 		}
+	case framePing:
+		h.peerFull(from, len(b) > 0 && b[0] == pingFull)
 	case frameNews:
 		if news, ok := decodeNews(b); ok {
 			h.s.learn(from, news)

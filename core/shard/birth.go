@@ -105,7 +105,8 @@ type home struct {
 	admin     admin
 	questions questions
 	gate      gate
-	boots     int // shards whose boot is durable
+	boots     int            // shards whose boot is durable
+	full      []core.ShardID // that have no room
 }
 
 func newHome(s *Shard) *home {
@@ -198,7 +199,7 @@ func (h *home) sayHello(n core.NodeID, l *link, refuse string) {
 	if k := s.id.seen(n); k != nil {
 		me.known = *k
 	}
-	s.fx.Add(core.Effect{Kind: core.SendPeer, Node: n}, core.RefOf(me.encode()))
+	s.say(n, core.RefOf(me.encode()))
 }
 
 // link takes what the driver says of connections with peers.
@@ -236,8 +237,7 @@ func (h *home) peerHello(ev *core.Event) {
 	defer ev.Body.Release()
 	s := h.s
 	b := ev.Body.Bytes()
-	if len(b) < frameHead || b[0] != frameVersion || b[1] != frameHello {
-		markStrange.Hit()
+	if !sealed(b) || b[1] != frameHello {
 		s.fx.Add(core.Effect{Kind: core.ClosePeer, Link: ev.Link})
 		return
 	}

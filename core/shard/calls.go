@@ -79,7 +79,7 @@ func (s *Shard) Produce(p api.Part, batch core.Ref, acks replica.Acks, done func
 			}
 			t.guard(h, func() { h.r.Produce(batch, acks, answer) })
 		}
-		if len(t.stalled) > 0 || t.window.Full() {
+		if (len(t.stalled) > 0 || t.window.Full()) && !t.Full(t.cfg.Node) {
 			markStalled.Hit()
 			t.stalled = append(t.stalled, produce)
 			return
@@ -90,9 +90,10 @@ func (s *Shard) Produce(p api.Part, batch core.Ref, acks replica.Acks, done func
 
 var markStalled = det.NewMark("shard: a produced batch waited for room in the window")
 
-// retryStalled lets batches in that waited for room, in their order.
+// retryStalled lets batches in that waited for room in the window, in their order; to be refused, when the
+// disk has none: then nothing leaves the window.
 func (s *Shard) retryStalled() {
-	for len(s.stalled) > 0 && !s.window.Full() {
+	for len(s.stalled) > 0 && (!s.window.Full() || s.Full(s.cfg.Node)) {
 		f := s.stalled[0]
 		s.stalled[0] = nil
 		s.stalled = s.stalled[1:]

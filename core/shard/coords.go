@@ -58,6 +58,10 @@ func (s *Shard) armCoordinator(co *coordinator) {
 
 // appendRecords makes one batch of what a coordinator wants to remember.
 func (s *Shard) appendRecords(h *hosted, recs []coord.KeyValue, settled func(core.Now, coord.Outcome)) {
+	if s.Full(s.cfg.Node) {
+		settled(s.now, coord.NotAppended) // somebody with room will coordinate, or nobody has any
+		return
+	}
 	var b record.Builder
 	for _, kv := range recs {
 		b.Append(record.Record{Key: kv.Key, Value: kv.Value, Timestamp: s.now.Wall})

@@ -12,19 +12,15 @@ import (
 	"github.com/karst-stream/karst/core/replica"
 )
 
-// A frame between nodes: version, kind, hash of the partition's directory (which shard it is for is
-// the receiver's own affair), group, then what its kind says. Integers are little-endian, as in the
-// journal; the driver adds the length.
+// A frame between nodes begins as seal.go says; which shard it is for is the receiver's own affair. What
+// its kind says follows. Integers are little-endian, as in the journal; the driver adds the length.
 //
 //	raft     length of the raft message, the message, then the batches of its entries end to end
 //	control  a replica.Control, then its body
-//	hello    who speaks (birth.go)          ping     nothing
+//	hello    who speaks (birth.go)          ping     nothing, or that there is no room (room.go)
 //	news     leadership (leaders.go)        command  a metadata command (admin.go)
 //	fresh    number of a question           freshAt  the number, and the end of the metadata log (fresh.go)
 const (
-	frameVersion = 1
-	frameHead    = 2 + 4 + 8
-
 	frameRaft    = 1
 	frameControl = 2
 	frameHello   = 3
@@ -57,13 +53,7 @@ func Route(frame []byte, shards int) core.ShardID {
 	if len(frame) < frameHead || frame[1] != frameRaft && frame[1] != frameControl {
 		return 0
 	}
-	return shardOf(core.GroupID(binary.LittleEndian.Uint64(frame[6:])), binary.LittleEndian.Uint32(frame[2:]), shards)
-}
-
-func putHead(b []byte, kind byte, hash uint32, g core.GroupID) []byte {
-	b = append(b, frameVersion, kind)
-	b = binary.LittleEndian.AppendUint32(b, hash)
-	return binary.LittleEndian.AppendUint64(b, uint64(g))
+	return shardOf(groupOf(frame), binary.LittleEndian.Uint32(frame[frameHash:]), shards)
 }
 
 // peer is what a shard knows of another node.
@@ -71,6 +61,7 @@ type peer struct {
 	node   core.NodeID
 	up     bool      // frames may be sent
 	member bool      // it belongs to our cluster: what it says of groups counts
+	full   bool      // it said that it has no room on its disk
 	queued int64     // bytes given to the link by this shard and not yet sent
 	since  core.Mono // it is trusted
 	told   core.Mono // when shard 0 was last told that this shard heard of it
@@ -95,7 +86,7 @@ func (s *Shard) post(to core.NodeID, vec ...core.Ref) bool {
 		return false
 	}
 	p.queued += n
-	s.fx.Add(core.Effect{Kind: core.SendPeer, Node: to}, vec...)
+	s.say(to, vec...)
 	return true
 }
 
@@ -136,12 +127,12 @@ func (s *Shard) sendControl(to core.NodeID, hash uint32, g core.GroupID, c repli
 func (s *Shard) peerFrame(ev *core.Event) {
 	defer ev.Body.Release()
 	b := ev.Body.Bytes()
-	if len(b) < frameHead || b[0] != frameVersion {
-		markStrange.Hit()
+	if !sealed(b) { // what follows on this link is no better
+		s.fx.Add(core.Effect{Kind: core.ClosePeer, Link: ev.Link})
 		return
 	}
 	s.heard(ev.Node)
-	kind, g := b[1], core.GroupID(binary.LittleEndian.Uint64(b[6:]))
+	kind, g := b[1], groupOf(b)
 	if p := s.peers.At(ev.Node); p == nil || !p.member && kind != frameHello && kind != framePing {
 		return
 	}
@@ -236,7 +227,16 @@ func (s *Shard) follow(i replica.Info) {
 		if l.Term == i.Term && i.Leader == core.NoNode && l.Leader != t.cfg.Node {
 			return
 		}
-		t.leaders[i.Group] = api.Leadership{Leader: i.Leader, Term: i.Term, ISR: l.ISR, Dead: t.suspects.At(i.Leader)}
+		term := i.Term
+		if i.Leader == core.NoNode {
+			// A term that has had no leader is no epoch: a client that saw it would take the true leader's
+			// for old, for as long as that one leads.
+			term = l.Term
+			if known && l.Leader == core.NoNode {
+				return
+			}
+		}
+		t.leaders[i.Group] = api.Leadership{Leader: i.Leader, Term: term, ISR: l.ISR, Dead: t.suspects.At(i.Leader)}
 		t.leaderChanged(i.Group)
 	}
 	f(s)

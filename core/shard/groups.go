@@ -41,6 +41,7 @@ func (s *Shard) boot() {
 	}
 	s.bootProgress()
 	s.timers.Arm(&s.balance, int64(s.now.Mono+balanceEvery))
+	s.timers.Arm(&s.scrub, int64(s.now.Mono+scrubEvery))
 }
 
 func (s *Shard) replicaConfig(h *hosted, topic [16]byte, set replica.Settings) replica.Config {
@@ -84,6 +85,9 @@ func (h *home) bootDone() {
 			if i%t.cfg.Shards == int(t.cfg.Shard) {
 				mine = append(mine, x)
 			}
+		}
+		if k := t.cfg.Shards; t.home != nil && len(t.rec.Found.Blank) > k { // of a start with more shards
+			mine = append(mine, t.rec.Found.Blank[k:]...)
 		}
 		t.jrn.Adopt(mine)
 	}

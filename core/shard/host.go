@@ -36,6 +36,13 @@ func (s *Shard) NewOp(done func(*core.Event)) core.OpID {
 
 func (s *Shard) Suspect(n core.NodeID) bool { return s.suspects.At(n) }
 
+func (s *Shard) Leader(g core.GroupID) (core.NodeID, core.Term) {
+	if l, ok := s.leaders[g]; ok && !l.Dead {
+		return l.Leader, l.Term
+	}
+	return core.NoNode, 0
+}
+
 func (s *Shard) Dirty(r *replica.Replica) {
 	h := s.groups.At(r.Group())
 	if h == nil || h.r != r {
@@ -54,6 +61,10 @@ func (s *Shard) markDirty(h *hosted) {
 func (s *Shard) Awaits(r *replica.Replica) {
 	h := s.groups.At(r.Group())
 	det.That(h != nil, "shard: a replica that writes is hosted")
+	if !h.unsealed {
+		h.unsealed = true
+		s.unsealed = append(s.unsealed, h)
+	}
 	seq := s.jrn.Seq() + 1
 	if k := len(s.awaits); k > 0 && s.awaits[k-1] == (await{seq, h}) {
 		return

@@ -56,10 +56,8 @@ func (h *home) stalled(gap core.Mono) {
 
 func (h *home) onPing(int64) {
 	s := h.s
+	h.pingAll()
 	h.links.Each(func(n core.NodeID, l *link) {
-		if l.out && l.in != 0 {
-			s.fx.Add(core.Effect{Kind: core.SendPeer, Node: n}, core.RefOf(putHead(nil, framePing, 0, 0)))
-		}
 		if l.member && s.now.Mono-l.heardAt > suspectAfter {
 			h.suspect(n, "silent for "+strconv.FormatInt(int64((s.now.Mono-l.heardAt)/core.Millisecond), 10)+" ms")
 		}

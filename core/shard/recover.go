@@ -143,6 +143,14 @@ func Recover(boot core.Boot, node core.NodeID) (*Recovery, error) {
 	return rec, nil
 }
 
+// blankOf is the spare journal file for a shard. Spare files are dealt out as they lie.
+func (rec *Recovery) blankOf(k core.ShardID, shards int) string {
+	if int(k) < len(rec.Found.Blank) {
+		return rec.Found.Blank[k].Path
+	}
+	return ""
+}
+
 // readIdentity takes the newer valid slot. None is what a crash leaves of the very first write: then
 // the disk is empty, unless a journal says otherwise.
 func (rec *Recovery) readIdentity(boot core.Boot) error {

@@ -37,6 +37,7 @@ type rigNode struct {
 	ready   map[core.LinkID]bool
 	queue   map[core.LinkID][]core.Event
 	stopped int
+	room    int64 // bytes that the disk takes; 0: any number
 }
 
 // rigDisk keeps every byte at once: what is synced or not is the simulator's matter.
@@ -174,6 +175,14 @@ func gather(n *rigNode, vec []core.Ref) (b []byte) {
 func (r *rig) do(n *rigNode, k core.ShardID, e *core.Effect, vec []core.Ref) {
 	done := core.Event{Kind: core.DiskDone, Op: e.Op}
 	path := n.files[e.File]
+	if n.noRoom(e, vec) {
+		for _, x := range vec {
+			x.Release()
+		}
+		done.Err = core.ErrNoSpac
+		n.post(k, done)
+		return
+	}
 	switch e.Kind {
 	case core.Create:
 		n.files[e.File] = e.Path

@@ -84,14 +84,17 @@ type Shard struct {
 
 	nextFile, nextOp uint64
 	ops              map[core.OpID]func(*core.Event) //det:ok looked up, never ranged
+	disk             disk
+	room             room
 
-	id      Identity // zero cluster: not a member yet
-	started bool
-	rec     *Recovery
-	jrn     *journal.Writer
-	awaits  []await // replicas with something in a frame, by frame
-	sealAt  det.Timer
-	sealed  uint64
+	id       Identity // zero cluster: not a member yet
+	started  bool
+	rec      *Recovery
+	jrn      *journal.Writer
+	awaits   []await // replicas with something in a frame, by frame
+	sealAt   det.Timer
+	sealed   uint64
+	unsealed []*hosted // wrote since the last seal
 
 	groups   det.Map[core.GroupID, *hosted]
 	dirty    []*hosted
@@ -103,6 +106,8 @@ type Shard struct {
 	bootTold bool
 	retire   det.Timer
 	balance  det.Timer
+	scrub    det.Timer
+	scrubbed int // where in the groups the scrubber is
 
 	view     *meta.View
 	values   config.BrokerValues
@@ -122,13 +127,14 @@ type Shard struct {
 
 // hosted is a replica and what the shard keeps beside it.
 type hosted struct {
-	r       *replica.Replica
-	group   core.GroupID
-	dir     string
-	hash    uint32
-	dirty   bool
-	changed bool
-	coord   *coordinator // of a partition of __consumer_offsets
+	r        *replica.Replica
+	group    core.GroupID
+	dir      string
+	hash     uint32
+	dirty    bool
+	changed  bool
+	unsealed bool         // in Shard.unsealed
+	coord    *coordinator // of a partition of __consumer_offsets
 }
 
 type await struct {
@@ -144,15 +150,19 @@ func New(cfg Config, rec *Recovery) *Shard {
 		ops: map[core.OpID]func(*core.Event){}, going: map[string]int{}, stray: map[string][]core.FileInfo{},
 		owners: map[core.GroupID]core.ShardID{}, desk: api.NewDesk(cfg.Shard, cfg.Shards), id: rec.Identity,
 		leaders: map[core.GroupID]api.Leadership{}, onLeader: map[core.GroupID][]func(){}}
+	s.disk.ops = map[core.OpID]*lane{}
+	s.disk.again.Fire = func(int64) { s.disk.look(s) }
+	s.room.at.Fire = s.onRoom
 	s.window.MaxBytes = s.limits.WindowBytes / int64(cfg.Shards)
 	s.window.MaxEntries = s.limits.WindowEntries / cfg.Shards
 	s.view = meta.New("").View()
 	s.resolve()
 	s.jrn = journal.NewWriter(journal.Config{Shard: cfg.Shard, Start: rec.Start, Slot: s.limits.JournalSlot,
-		NewFile: s.NewFile, NewOp: func() core.OpID { return s.newOp() }, First: rec.Found.NextFile})
+		NewFile: s.NewFile, NewOp: func() core.OpID { return s.newOp() }, First: rec.Found.NextFile, Blank: rec.blankOf(cfg.Shard, cfg.Shards)})
 	s.sealAt.Fire = s.onSeal
 	s.retire.Fire = s.onRetire
 	s.balance.Fire = s.onBalance
+	s.scrub.Fire = s.onScrub
 	for _, n := range cfg.Peers {
 		if n != cfg.Node {
 			s.peers.Set(n, &peer{node: n})
@@ -172,6 +182,7 @@ func (s *Shard) Step(now core.Now, events []core.Event, fx *core.Effects) (wake 
 	gap := now.Mono - s.now.Mono
 	s.now, s.fx = now, fx
 	if !s.started {
+		det.That(!mut.On("C0") || s.cfg.Seed%500 != 0, "C0: the canary, which proves that a broken promise is heard")
 		s.started = true
 		s.boot()
 	} else if s.home != nil {
@@ -185,6 +196,7 @@ func (s *Shard) Step(now core.Now, events []core.Event, fx *core.Effects) (wake 
 	s.settle()
 	s.bootProgress()
 	s.window.Trim()
+	s.disk.collect(s)
 	s.fx = nil
 	return core.Mono(s.timers.Next(int64(core.Never)))
 }
@@ -256,6 +268,13 @@ func (s *Shard) diskDone(ev *core.Event) {
 	if mut.On("M24") { // a failed sync counts as one
 		ev.Err = core.OK
 	}
+	if s.disk.ended(s, ev) {
+		s.diskOver(ev)
+	}
+}
+
+// diskOver tells whoever asked for an operation how it ended.
+func (s *Shard) diskOver(ev *core.Event) {
 	if s.jrn.Owns(ev.Op) {
 		durable, ok := s.jrn.Done(ev.Op, ev.Err)
 		if !ok {
@@ -308,20 +327,34 @@ func (s *Shard) onRetire(int64) {
 	}
 }
 
-// onSeal writes a frame without records when the journal went idle: it tells a later recovery that
-// what came before was durable.
+// onSeal tells a later recovery what was durable: groups that became complete since their last record say
+// so, and a journal that went idle writes a frame in any case.
 func (s *Shard) onSeal(int64) {
 	if s.jrn.Broken() {
 		return
 	}
+	again := s.sealGroups() || s.jrn.Durable() < s.jrn.Seq()
 	if s.jrn.Seq() > s.sealed && s.jrn.Durable() == s.jrn.Seq() {
 		s.jrn.Seal()
 		s.sealed = s.jrn.Seq() + 1
-		return
 	}
-	if s.jrn.Durable() < s.jrn.Seq() {
+	if again {
 		s.timers.Arm(&s.sealAt, int64(s.now.Mono+core.Second))
 	}
+}
+
+// sealGroups has the groups that wrote say what is complete; true when some are not yet.
+func (s *Shard) sealGroups() bool {
+	kept := s.unsealed[:0]
+	for _, h := range s.unsealed {
+		s.guard(h, func() { h.unsealed = !h.r.Seal() })
+		if h.unsealed {
+			kept = append(kept, h)
+		}
+	}
+	clear(s.unsealed[len(kept):])
+	s.unsealed = kept
+	return len(kept) > 0
 }
 
 func (s *Shard) journalBroke(err core.Errno) {

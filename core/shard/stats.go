@@ -16,13 +16,15 @@ type Stats struct {
 	WindowEntries int
 	JournalFrames uint64 // written since the start
 	Suspects      int    // peers that the failure detector gave up
-	Stalled       int    // produced batches that wait for room
+	Stalled       int    // produced batches that wait for room in the window
+	NoRoom        int    // files with operations that wait for room on the disk
 }
 
 // Stats counts; it is called between steps, by the goroutine that steps.
 func (s *Shard) Stats() Stats {
 	st := Stats{Partitions: s.groups.Len(), Connections: s.conns.Len(), WindowBytes: s.window.Bytes,
-		WindowEntries: s.window.Entries, JournalFrames: s.jrn.Seq(), Suspects: s.suspects.Len(), Stalled: len(s.stalled)}
+		WindowEntries: s.window.Entries, JournalFrames: s.jrn.Seq(), Suspects: s.suspects.Len(), Stalled: len(s.stalled),
+		NoRoom: len(s.disk.waiting)}
 	for _, g := range s.groups.Keys() {
 		r := s.groups.At(g).r
 		if r.Leads() {

@@ -59,6 +59,7 @@ func (s *Shard) stopProgress() {
 			h := s.groups.At(g)
 			s.guard(h, h.r.Rest)
 		}
+		s.sealGroups()
 		s.jrn.Seal()
 		st.seq = s.jrn.Seq() + 1
 	}
@@ -86,6 +87,7 @@ func (s *Shard) Abandon() {
 		f() // its replica is closed: the batch is released
 	}
 	s.jrn.Abandon()
+	s.disk.abandon()
 	for i := range s.fx.List {
 		for _, r := range s.fx.Vec(&s.fx.List[i]) {
 			r.Release()

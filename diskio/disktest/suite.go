@@ -48,6 +48,7 @@ func Run(t *testing.T, fresh func(t *testing.T) World) {
 		{"overwritten bytes return", overwrittenReturns},
 		{"entries return and vanish", entriesFollowSyncs},
 		{"boot shows what is there", bootList},
+		{"what boot shows is durable", shownIsDurable},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -467,4 +468,20 @@ func bootList(t *testing.T, r *rig) {
 	if _, err := r.d.ReadAt("absent", 0, b); err != core.ErrGone {
 		t.Fatalf("an absent file: %v", err)
 	}
+}
+
+// shownIsDurable: a process counts as its own what the one before it left in the page cache.
+func shownIsDurable(t *testing.T, r *rig) {
+	r.must(r.create(1, "t-0/a"))
+	r.must(r.write(1, 0, true, "0123456789"))
+	r.must(r.write(1, 2, false, "unsynced, and longer"))
+	r.must(r.ask(core.Effect{Kind: core.Create, File: fileID(2), Path: "t-1/b"}))
+	r.must(r.write(2, 0, false, "entry and all"))
+	r.d.Close()
+	r.open()
+	r.wantStored("t-0/a", "01unsynced, and longer")
+	r.wantStored("t-1/b", "entry and all")
+	r.cut()
+	r.wantStored("t-0/a", "01unsynced, and longer")
+	r.wantStored("t-1/b", "entry and all")
 }

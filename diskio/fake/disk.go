@@ -22,7 +22,10 @@ type Latency struct {
 }
 
 // Faults counts what the disk did to its owner.
-type Faults struct{ SyncErrors, LostSectors, TornFiles, LostEntries, Lies int64 }
+type Faults struct {
+	SyncErrors, LostSectors, TornFiles, LostEntries, Lies int64
+	NoRoom, LostWrites, Misdirected, Rotten               int64
+}
 
 type op struct {
 	kind core.EffectKind
@@ -58,6 +61,7 @@ type Disk struct {
 	flushed core.Mono // when a lying disk last emptied its cache
 	spare   []*op
 	scratch []byte
+	damage
 }
 
 // New is an empty disk. It draws latencies and the outcome of crashes from rng.
@@ -89,7 +93,7 @@ func (d *Disk) Submit(now core.Mono, e *core.Effect, vec []core.Ref) core.Mono {
 	if !o.sync && o.kind == core.Write {
 		took /= 16 // the page cache
 	}
-	h.due = max(h.due, now) + took*core.Mono(max(d.Latency.Slow, 1))
+	h.due = max(h.due, now, d.stalled) + took*core.Mono(max(d.Latency.Slow, 1))
 	return h.due
 }
 
@@ -139,8 +143,19 @@ func (d *Disk) do(h *handle, o *op, ev *core.Event) core.Errno {
 		if errno != core.OK {
 			return errno
 		}
+		if room := h.f.size - o.off; d.Full && int64(len(b)) > room {
+			d.Faults.NoRoom++
+			if room > 0 {
+				h.f.write(o.off, b[:d.rng.N(room)])
+			}
+			return core.ErrNoSpac
+		}
 		h.f.write(o.off, b)
 	case core.Truncate:
+		if d.Full && o.off > h.f.size {
+			d.Faults.NoRoom++
+			return core.ErrNoSpac
+		}
 		h.f.truncate(o.off)
 	case core.Read:
 		n := max(0, min(o.n, h.f.size-o.off))
@@ -170,6 +185,7 @@ func (d *Disk) sync(f *file) core.Errno {
 		d.lie()
 		return core.OK
 	}
+	d.harm(f)
 	f.sync()
 	return core.OK
 }
@@ -205,6 +221,10 @@ func (d *Disk) gatherWrite(refs []core.Ref) ([]byte, core.Errno) {
 
 func (d *Disk) create(h *handle, o *op) core.Errno {
 	f := d.files[o.path]
+	if f == nil && d.Full {
+		d.Faults.NoRoom++
+		return core.ErrNoSpac
+	}
 	if f == nil {
 		f = newFile(o.path)
 		d.files[o.path] = f
@@ -346,7 +366,7 @@ func (d *Disk) finishSome(synced bool) {
 		}
 	}
 	clear(d.open)
-	d.fail = false
+	d.fail, d.stalled = false, 0
 }
 
 func (d *Disk) sorted() []*file {

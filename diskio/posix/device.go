@@ -22,6 +22,7 @@ type device struct {
 	power  *powerSwitch
 	before func(string) error
 	on     func(time.Duration)
+	blocks func(fd int, off, n int64) error // reserve; tests have others
 }
 
 func (d *device) isCut() bool { return d.power != nil && d.power.isCut() }
@@ -91,9 +92,27 @@ func (d *device) truncate(f *file, size int64) error {
 		return err
 	}
 	if size > st.Size {
-		reserve(f.fd, st.Size, size-st.Size)
+		if err := d.reserve(f, st.Size, size); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// reserve gives a file that grew the blocks of [from, to), so that no write there finds the disk full. A
+// file system that cannot do that is as good as one that has room; one that has none gets the size back.
+func (d *device) reserve(f *file, from, to int64) error {
+	err := d.blocks(f.fd, from, to-from)
+	if errno(err) != core.ErrNoSpac {
+		return nil
+	}
+	if back := uninterrupted(func() error { return unix.Ftruncate(f.fd, from) }); back != nil {
+		return back
+	}
+	if d.power != nil {
+		return errors.Join(err, d.power.resized(f))
+	}
+	return err
 }
 
 // sync makes the content of f durable, with all the metadata when full.
@@ -198,6 +217,9 @@ func (d *Disk) create(f *file, o *op) core.Errno {
 		}
 	}
 	d.names.Unlock()
+	if e := errno(err); e == core.ErrNoSpac || e == core.ErrLimit {
+		return e // nothing is there, or nothing but directories: it may be asked for again
+	}
 	if broken != core.OK || err != nil {
 		f.broken = max(broken, errno(err))
 		return f.broken

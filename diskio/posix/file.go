@@ -229,6 +229,15 @@ func closeFds(fds []int) {
 	}
 }
 
+// syncErrno is errno for a sync. One that found no room (delayed allocation, a network file system, a thin
+// volume) has dropped pages like any other: it must not look like an operation to be tried again.
+func syncErrno(err error) core.Errno {
+	if e := errno(err); e == core.ErrNoSpac || e == core.ErrLimit {
+		return core.ErrIO
+	}
+	return errno(err)
+}
+
 // errno says in the core's words how a system call ended.
 func errno(err error) core.Errno {
 	var e unix.Errno

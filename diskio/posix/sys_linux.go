@@ -50,9 +50,10 @@ func advance(iov []unix.Iovec, n uint64) []unix.Iovec {
 	return iov[:copy(iov, iov[i:])]
 }
 
-// reserve asks the file system for the blocks of n bytes at off, which is a wish: what it cannot give
-// now, a later write will ask for.
-func reserve(fd int, off, n int64) { _ = unix.Fallocate(fd, 0, off, n) }
+// reserve asks the file system for the blocks of n bytes at off.
+func reserve(fd int, off, n int64) error {
+	return uninterrupted(func() error { return unix.Fallocate(fd, 0, off, n) })
+}
 
 // writeback has the kernel begin to write n bytes at off and does not wait for it.
 func writeback(fd int, off, n int64) { _ = unix.SyncFileRange(fd, off, n, unix.SYNC_FILE_RANGE_WRITE) }

@@ -155,7 +155,7 @@ func (w *worker) syncDir(dir string) core.Errno {
 			return s.err
 		}
 	}
-	err := errno(w.d.syncDir(dir))
+	err := syncErrno(w.d.syncDir(dir))
 	w.synced = append(w.synced, syncedDir{dir, err})
 	return err
 }
@@ -295,7 +295,7 @@ func (w *worker) writeRun(f *file, i int32) int32 {
 func (w *worker) finish(f *file) {
 	err := core.OK
 	if f.want {
-		err = errno(w.d.dev.sync(f, f.wantAll))
+		err = syncErrno(w.d.dev.sync(f, f.wantAll))
 	} else if f.hi > f.lo {
 		w.d.dev.begin(f, f.lo, f.hi-f.lo)
 	}

@@ -24,6 +24,7 @@ type conn struct {
 	toClient []flying
 	lastIn   core.Mono
 	lastOut  core.Mono
+	deaf     bool // its client does not read
 }
 
 // Dial begins a client's connection to a node; Opened or Closed follows.
@@ -118,7 +119,7 @@ func (w *Net) frame(c *conn, body core.Ref) {
 }
 
 func (w *Net) fireConn(now core.Mono, c *conn, kind uint64) {
-	if w.clients[c.node] && kind != tkConnLeave {
+	if kind != tkConnLeave && w.clients[c.node] > 0 || kind == tkConnArrive && c.deaf {
 		w.sink.After(now+20*core.Millisecond, token(kind, uint64(c.id)))
 		return
 	}
@@ -175,7 +176,7 @@ func (w *Net) connLeave(now core.Mono, c *conn) {
 	if c.nodeGone {
 		return
 	}
-	if w.clients[c.node] && len(c.toClient) > 64 {
+	if w.clients[c.node] > 0 && len(c.toClient) > 64 || c.deaf && len(c.toClient) > 4 {
 		w.sink.After(now+20*core.Millisecond, token(tkConnLeave, uint64(c.id)))
 		return
 	}
@@ -185,6 +186,7 @@ func (w *Net) connLeave(now core.Mono, c *conn) {
 	if !ok {
 		w.Faults.Resets++
 	}
+	part := ok && w.hit(w.Weather.Part)
 	c.out.each(func(vec []core.Ref) {
 		body, whole := w.gather(c.node, vec)
 		if ok = ok && whole; !ok {
@@ -192,6 +194,13 @@ func (w *Net) connLeave(now core.Mono, c *conn) {
 			return
 		}
 		sent += int64(body.Len)
+		if part && body.Len > 1 {
+			w.Faults.Parts++
+			part, ok = false, false
+			cut := core.RefOf(body.Bytes()[:w.rng.Between(1, int64(body.Len)-1)])
+			body.Release()
+			body = cut
+		}
 		w.toClient(now, c, flying{body: body})
 	})
 	c.out.reset()
@@ -227,6 +236,18 @@ func (w *Net) connArrive(c *conn) {
 	}
 	w.sink.Bytes(c.id, f.body.Bytes())
 	f.body.Release()
+}
+
+// HangUp resets every client's connection to a node, and says how many there were.
+func (w *Net) HangUp(now core.Mono, n core.NodeID) (lost int) {
+	w.conns.Each(func(_ core.ConnID, c *conn) {
+		if c.node == n && c.open && !c.nodeGone {
+			lost++
+			w.sink.Node(c.node, c.home, core.Event{Kind: core.ConnClosed, Conn: c.id})
+			w.connLost(now, c, false)
+		}
+	})
+	return lost
 }
 
 // connLost ends the node's side; the client hears of it in the order of what it was sent.

@@ -29,17 +29,21 @@ type Sink interface {
 
 // Weather is what the network does to whom, at present. Rates are per million frames.
 type Weather struct {
-	Min, Max core.Mono // of a frame's way
-	Reset    int64     // a frame is lost, and both ends hear at once that the link is
-	Drop     int64     // a frame is lost and all after it, until the link is found out
-	Double   int64     // a frame comes twice, as after a reconnection that repeats
-	Spike    int64     // a frame is late by up to SpikeMax, and all behind it
-	SpikeMax core.Mono
-	Rot      int64 // a bit flips in a file region on its way to a peer
+	Min, Max  core.Mono // of a frame's way
+	Reset     int64     // a frame is lost, and both ends hear at once that the link is
+	Drop      int64     // a frame is lost and all after it, until the link is found out
+	Double    int64     // a frame comes twice, as after a reconnection that repeats
+	Spike     int64     // a frame is late by up to SpikeMax, and all behind it
+	SpikeMax  core.Mono
+	Rot       int64 // a bit flips in a file region on its way to a peer
+	Corrupt   int64 // a bit flips anywhere in a frame on its way to a peer
+	Replay    int64 // a frame to a peer comes once more, up to ReplayMax later, on whatever link there is
+	Part      int64 // of what a client is sent a part arrives, and then the connection ends
+	ReplayMax core.Mono
 }
 
 // Faults counts what happened to whom.
-type Faults struct{ Resets, Drops, Doubles, Spikes, Rots int64 }
+type Faults struct{ Resets, Drops, Doubles, Spikes, Rots, Corrupts, Replays, Parts, Full int64 }
 
 // Net is the network. Nodes are numbered from 0 to n-1 here, as their ids are.
 type Net struct {
@@ -55,14 +59,15 @@ type Net struct {
 	n       int
 	alive   []bool
 	gate    []bool    // Kafka listeners accept
-	cut     [][]bool  // [from][to]: nothing passes
-	clients []bool    // nothing passes between clients and this node
+	cuts    [][]int   // [from][to]: nothing passes while it is above 0
+	clients []int     // above 0: nothing passes between clients and this node
 	links   []link    // from*n + to
 	closing []oldLink // ends that will hear later
 	conns   det.Map[core.ConnID, *conn]
 	homes   []int // per node: connections so far
 	lastID  uint64
 	scratch []byte
+	again   []replay
 }
 
 // token kinds
@@ -77,17 +82,18 @@ const (
 	tkConnFrame
 	tkConnLeave
 	tkConnArrive
+	tkReplay
 )
 
 func token(kind uint64, who uint64) uint64 { return kind<<56 | who }
 
 // New is a calm network among n dead nodes.
 func New(n int, rng *det.Rand, sink Sink) *Net {
-	w := &Net{sink: sink, rng: rng, n: n, alive: make([]bool, n), gate: make([]bool, n), clients: make([]bool, n),
+	w := &Net{sink: sink, rng: rng, n: n, alive: make([]bool, n), gate: make([]bool, n), clients: make([]int, n),
 		links: make([]link, n*n), homes: make([]int, n), Shards: 1, Route: func([]byte) core.ShardID { return 0 }, Listener: "PLAINTEXT", Address: func(core.NodeID) string { return "" },
 		Weather: Weather{Min: 40 * core.Microsecond, Max: 400 * core.Microsecond}}
 	for i := range n {
-		w.cut = append(w.cut, make([]bool, n))
+		w.cuts = append(w.cuts, make([]int, n))
 		for j := range n {
 			w.links[i*n+j].from, w.links[i*n+j].to = core.NodeID(i), core.NodeID(j)
 		}
@@ -128,31 +134,6 @@ func (w *Net) Down(now core.Mono, n core.NodeID, silent bool) {
 // OpenGate lets clients of a node in.
 func (w *Net) OpenGate(n core.NodeID) { w.gate[n] = true }
 
-// Cut stops what goes from one node to another.
-func (w *Net) Cut(from, to core.NodeID) { w.cut[from][to] = true }
-
-// CutClients stops what goes between a node and every client.
-func (w *Net) CutClients(n core.NodeID, on bool) { w.clients[n] = on }
-
-// Heal lets everything pass again. Of the links that were cut some carry on, late, and some are reset.
-func (w *Net) Heal(now core.Mono) {
-	var reset []*link
-	for i := range w.links {
-		l := &w.links[i]
-		was := w.cut[l.from][l.to] || w.cut[l.to][l.from]
-		if was && l.up && w.rng.Chance(1, 2) {
-			reset = append(reset, l)
-		}
-	}
-	for i := range w.cut {
-		clear(w.cut[i])
-	}
-	clear(w.clients)
-	for _, l := range reset {
-		w.lose(now, l)
-	}
-}
-
 // Fire is the call that After asked for.
 func (w *Net) Fire(now core.Mono, tok uint64) {
 	who := tok & (1<<56 - 1)
@@ -174,6 +155,8 @@ func (w *Net) Fire(now core.Mono, tok uint64) {
 		case tkLost:
 			w.lose(now, l)
 		}
+	case tkReplay:
+		w.replay(int(who))
 	case tkClosed:
 		w.closed(who)
 	default:
@@ -190,6 +173,10 @@ func (w *Net) Shut() {
 		l.out.reset()
 		w.forget(l, true)
 	}
+	for i := range w.again {
+		w.again[i].body.Release()
+	}
+	w.again = nil
 	w.conns.Each(func(_ core.ConnID, c *conn) { w.drop(c) })
 }
 

@@ -10,12 +10,13 @@ import (
 // otherwise: a cut can leave one end open while the other has dialled again.
 type link struct {
 	from, to core.NodeID
-	gen      uint32      // of what from believes; older tokens are void
-	up       bool        // from believes that it is open
-	refused  bool        // from was told that it is down, and not of an opening since
-	seen     bool        // from's shard 0 saw the PeerUp
-	hello    bool        // and sent the hello
-	lost     bool        // a frame was dropped: so are all after it
+	gen      uint32 // of what from believes; older tokens are void
+	up       bool   // from believes that it is open
+	refused  bool   // from was told that it is down, and not of an opening since
+	seen     bool   // from's shard 0 saw the PeerUp
+	hello    bool   // and sent the hello
+	lost     bool   // a frame was dropped: so are all after it
+	air      Air
 	id       core.LinkID // what to calls it; 0: to's end is gone, frames vanish
 	greeted  bool        // the hello arrived
 	accepted core.NodeID // as to said, or NoNode
@@ -48,7 +49,7 @@ func (w *Net) dialSoon(now core.Mono, l *link, within core.Mono) {
 func (w *Net) dial(now core.Mono, l *link) {
 	switch {
 	case !w.alive[l.from] || l.up:
-	case w.cut[l.from][l.to] || w.cut[l.to][l.from]:
+	case w.isCut(l.from, l.to) || w.isCut(l.to, l.from):
 		w.dialSoon(now, l, 200*core.Millisecond) // nobody answers
 	case !w.alive[l.to]:
 		w.tellDown(l)
@@ -98,9 +99,9 @@ func (w *Net) SendPeer(now core.Mono, from core.NodeID, s core.ShardID, to core.
 // leave moves what is queued into the network, as one writev.
 func (w *Net) leave(now core.Mono, l *link) {
 	l.leaving = false
-	if w.cut[l.from][l.to] && l.inFlight > window {
+	if w.isCut(l.from, l.to) && l.inFlight > window || l.air.Room > 0 && len(l.flight) >= l.air.Room {
 		l.leaving = true
-		w.sink.After(now+20*core.Millisecond, w.linkToken(tkLeave, l))
+		w.sink.After(now+w.fullFor(l), w.linkToken(tkLeave, l))
 		return
 	}
 	reset := false
@@ -130,11 +131,11 @@ func (w *Net) depart(now core.Mono, l *link, vec []core.Ref) bool {
 	if l.id == 0 || l.lost {
 		return true
 	}
-	if w.hit(w.Weather.Reset) {
+	if w.hit(w.Weather.Reset + l.air.Reset) {
 		w.Faults.Resets++
 		return false
 	}
-	if w.hit(w.Weather.Drop) {
+	if w.hit(w.Weather.Drop + l.air.Drop) {
 		w.Faults.Drops++
 		l.lost = true
 		found := now + core.Mono(w.rng.Between(int64(core.Millisecond), 400*int64(core.Millisecond)))
@@ -145,17 +146,27 @@ func (w *Net) depart(now core.Mono, l *link, vec []core.Ref) bool {
 	if w.Weather.Rot > 0 {
 		w.rot(vec, body)
 	}
+	if body.Len > 0 && w.hit(w.Weather.Corrupt+l.air.Corrupt) {
+		body.Bytes()[w.rng.N(int64(body.Len))] ^= 1 << w.rng.N(8)
+		w.Faults.Corrupts++
+	}
 	first := !l.greeted && len(l.flight) == 0
 	w.fly(now, l, body)
-	if !first && w.hit(w.Weather.Double) {
+	if !first && w.hit(w.Weather.Double+l.air.Double) {
 		w.Faults.Doubles++
 		w.fly(now, l, core.RefOf(body.Bytes()))
+	}
+	if !first && w.hit(w.Weather.Replay+l.air.Replay) {
+		w.record(now, l, body)
 	}
 	return true
 }
 
 func (w *Net) fly(now core.Mono, l *link, body core.Ref) {
-	l.last = max(l.last, now+w.way())
+	l.last = max(l.last, now+w.way()+l.air.Delay)
+	if l.air.Pace > 0 {
+		l.last += core.Mono(int64(body.Len) * int64(core.Millisecond) / l.air.Pace)
+	}
 	l.inFlight += int64(body.Len)
 	l.flight = append(l.flight, flying{at: l.last, body: body})
 	w.sink.After(l.last, w.linkToken(tkArrive, l))
@@ -174,7 +185,7 @@ func (w *Net) rot(vec []core.Ref, body core.Ref) {
 }
 
 func (w *Net) arrive(now core.Mono, l *link) {
-	if w.cut[l.from][l.to] { // each frame's token waits with it, so order is kept
+	if w.isCut(l.from, l.to) { // each frame's token waits with it, so order is kept
 		w.sink.After(now+20*core.Millisecond, w.linkToken(tkArrive, l))
 		return
 	}
@@ -268,7 +279,7 @@ func (w *Net) forget(l *link, void bool) {
 
 // news is how long the word of a closing takes.
 func (w *Net) news(from, to core.NodeID, silent bool) core.Mono {
-	if silent || w.cut[from][to] {
+	if silent || w.isCut(from, to) {
 		return core.Mono(w.rng.Between(int64(core.Second), 4*int64(core.Second)))
 	}
 	return w.way()

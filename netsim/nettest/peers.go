@@ -167,9 +167,28 @@ func closedLink(t *testing.T, r *rig) {
 	r.until("PeerDown, and up again", both, func() bool {
 		return len(a.find(0, core.PeerDown)) >= 1 && len(a.find(0, core.PeerUp)) >= 2
 	})
-	r.join(a, b, len(a.find(0, core.PeerUp)))
-	a.do(0, core.Effect{Kind: core.SendPeer, Node: 2}, "!") // its Route panics
-	r.until("the end of that link", both, func() bool { return len(b.find(0, core.PeerClosed)) >= 2 })
+	in := r.join(a, b, len(a.find(0, core.PeerUp)))
+	a.do(0, core.Effect{Kind: core.SendPeer, Node: 2}, "1 welcome")
+	r.until("a frame", both, func() bool { return len(b.find(1, core.PeerFrame)) == 1 })
+	if f := b.find(1, core.PeerFrame)[0]; f.Link != in || f.Node != 1 {
+		t.Errorf("the frame came on link %d of node %d, want link %d of node 1", f.Link, f.Node, in)
+	}
+}
+
+func routePanic(t *testing.T, r *rig) {
+	a, b, first := r.pair()
+	defer a.close()
+	defer b.close()
+	both := []*node{a, b}
+	a.do(0, core.Effect{Kind: core.SendPeer, Node: 2}, "!")
+	r.until("the end of that link", both, func() bool { return len(b.find(0, core.PeerClosed)) == 1 })
+	if e := b.find(0, core.PeerClosed)[0]; e.Link != first || e.Node != 1 {
+		t.Errorf("PeerClosed of link %d of node %d", e.Link, e.Node)
+	}
+	r.until("PeerUp again", both, func() bool { return len(a.find(0, core.PeerUp)) == 2 })
+	r.join(a, b, 2)
+	a.do(0, core.Effect{Kind: core.SendPeer, Node: 2}, "1 again")
+	r.until("a frame", both, func() bool { return len(b.find(1, core.PeerFrame)) == 1 })
 }
 
 func peerRegions(t *testing.T, r *rig) {

@@ -148,11 +148,15 @@ func (n *node) find(s core.ShardID, k core.EventKind) (list []core.Event) {
 	return list
 }
 
+// patience is how many deliveries of a simulated network may pass before a wait is in vain: such a
+// network dials absent peers for ever and never runs out of them.
+const patience = 200_000
+
 // until waits for a condition, while the nodes step.
 func (r *rig) until(what string, nodes []*node, ok func() bool) {
 	r.t.Helper()
 	late := time.After(20 * time.Second)
-	for {
+	for left := patience; ; {
 		for _, n := range nodes {
 			n.step()
 		}
@@ -160,18 +164,22 @@ func (r *rig) until(what string, nodes []*node, ok func() bool) {
 			return
 		}
 		if r.w.Advance() {
-			continue
-		}
-		select {
-		case <-r.news:
-		case <-late:
-			for _, n := range nodes {
-				n.mu.Lock()
-				r.t.Logf("node %d was told %s", n.id, kinds(n.events[:]))
-				n.mu.Unlock()
+			if left--; left > 0 {
+				continue
 			}
-			r.t.Fatalf("in vain: %s", what)
+		} else {
+			select {
+			case <-r.news:
+				continue
+			case <-late:
+			}
 		}
+		for _, n := range nodes {
+			n.mu.Lock()
+			r.t.Logf("node %d was told %s", n.id, kinds(n.events[:]))
+			n.mu.Unlock()
+		}
+		r.t.Fatalf("in vain: %s", what)
 	}
 }
 

@@ -135,18 +135,29 @@ func (g *gate) close() {
 	}
 }
 
+// refusal is an address that cannot be had: the remedy in words, and the system's error, which
+// errors.Is finds.
+type refusal struct {
+	text  string
+	cause error
+}
+
+func (r *refusal) Error() string { return r.text }
+func (r *refusal) Unwrap() error { return r.cause }
+
 // taken is the one error for a port that cannot be had.
 func taken(what, addr string, err error) error {
 	_, port, _ := net.SplitHostPort(addr)
+	text := fmt.Sprintf("%s: cannot listen on %s: %v", what, addr, err)
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return fmt.Errorf("%s: port %s (%s) is taken by another process: stop it, or choose another port", what, port, addr)
+		text = fmt.Sprintf("%s: port %s (%s) is taken by another process: stop it, or choose another port", what, port, addr)
 	case errors.Is(err, unix.EACCES):
-		return fmt.Errorf("%s: this user may not listen on port %s (%s): choose a port above 1023", what, port, addr)
+		text = fmt.Sprintf("%s: this user may not listen on port %s (%s): choose a port above 1023", what, port, addr)
 	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return fmt.Errorf("%s: %s is no address of this machine: listen on one of its own, and advertise the other", what, addr)
+		text = fmt.Sprintf("%s: %s is no address of this machine: listen on one of its own, and advertise the other", what, addr)
 	}
-	return fmt.Errorf("%s: cannot listen on %s: %w", what, addr, err)
+	return &refusal{text, err}
 }
 
 // openGates is OpenGate. A second one changes nothing.

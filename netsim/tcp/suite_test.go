@@ -23,6 +23,7 @@ func TestMain(m *testing.M) {
 
 func TestConformance(t *testing.T) {
 	nettest.Run(t, func(t *testing.T) nettest.World { return newWorld(t) })
+	nettest.RunHostile(t, func(t *testing.T) nettest.World { return newWorld(t) })
 }
 
 // world is loopback. The peers' ports are taken first, so that each node can be told the other's.

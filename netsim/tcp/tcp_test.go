@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -217,11 +218,11 @@ func TestTakenPorts(t *testing.T) {
 	defer ln.Close()
 	port := ln.Addr().(*net.TCPAddr).Port
 	_, err = New(Options{Listeners: []Listener{{Name: "PLAIN", Host: "127.0.0.1", Port: port}}})
-	if err == nil || !strings.Contains(err.Error(), "listener PLAIN: port") || !strings.Contains(err.Error(), "taken") {
+	if err == nil || !strings.Contains(err.Error(), "listener PLAIN: port") || !strings.Contains(err.Error(), "taken") || !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("a taken client port: %v", err)
 	}
 	_, err = New(Options{PeerListen: ln.Addr().String()})
-	if err == nil || !strings.Contains(err.Error(), "peer listener: port") {
+	if err == nil || !strings.Contains(err.Error(), "peer listener: port") || !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("a taken peer port: %v", err)
 	}
 	_, err = New(Options{Listeners: []Listener{{Name: "OUT", Host: "192.0.2.1"}}})
@@ -254,7 +255,7 @@ func TestGateTakenLate(t *testing.T) {
 	defer b.Close()
 	a.Do(0, &core.Effect{Kind: core.OpenGate}, nil)
 	b.Do(0, &core.Effect{Kind: core.OpenGate}, nil)
-	if failed == nil || !strings.Contains(failed.Error(), "taken") {
+	if failed == nil || !strings.Contains(failed.Error(), "taken") || !errors.Is(failed, syscall.EADDRINUSE) {
 		t.Errorf("the second to open its gate was told %v", failed)
 	}
 }

@@ -88,7 +88,7 @@ func (a *auditor) poll(now core.Mono) core.Mono {
 	a.nextAt = now + auditEvery
 	whole := true
 	for i, l := range a.meta.leader {
-		whole = whole && l != core.NoNode && a.meta.isr[i] == a.f.cfg.Factor
+		whole = whole && l != core.NoNode && a.lacks(i) == 0
 	}
 	if whole && !a.meta.stale {
 		a.wholeAt = a.asked
@@ -100,12 +100,17 @@ func (a *auditor) poll(now core.Mono) core.Mono {
 	return min(next, a.nextAt)
 }
 
+// lacks are the replicas of a partition that should be in sync and are not.
+func (a *auditor) lacks(i int) uint64 {
+	return a.f.cfg.Core & a.meta.homes[i] &^ a.meta.isr[i]
+}
+
 // why says what keeps the cluster from being whole.
 func (a *auditor) why() string {
 	s := ""
 	for i, l := range a.meta.leader {
-		if l == core.NoNode || a.meta.isr[i] != a.f.cfg.Factor {
-			s += fmt.Sprintf("partition %d: leader %d, %d in sync; ", i, l, a.meta.isr[i])
+		if l == core.NoNode || a.lacks(i) != 0 {
+			s += fmt.Sprintf("partition %d: leader %d, %03b in sync; ", i, l, a.meta.isr[i])
 		}
 	}
 	return s

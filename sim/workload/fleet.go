@@ -21,6 +21,7 @@ type Env interface {
 	Dial(n core.NodeID) core.ConnID
 	Send(c core.ConnID, frame []byte) // without its length
 	Hang(c core.ConnID)               // closes; Closed is not called
+	Deafen(c core.ConnID, on bool)    // stops reading, or reads on
 	Alarm(at core.Mono, client int)   // Wake(client) at or after at
 	Fail(id, what string)
 }
@@ -32,12 +33,11 @@ type Config struct {
 	Topic      string
 	Partitions int
 	Factor     int
-	Rate       int64 // batches a second, over all producers
-	Producers  int
-	Groups     int // each of Members consumers
-	Members    int
-	Readers    int // consumers without a group that follow every partition
+	Rate       int64  // batches a second, over all idempotent producers
+	Core       uint64 // nodes that will be there in the end, as bits
+	Loads      []Load
 	MaxRecord  int64
+	Hot        int64             // of 100 batches so many go to partition 0, beside its share
 	Large      int64             // one batch in Large is big; 0: none
 	Configs    map[string]string // of the topic; visited in sorted order
 }
@@ -49,6 +49,9 @@ type Counts struct {
 	Polls, Records, Commits, Joins, Rebalances int64
 	Errors                                     map[wire.Error]int64 // looked up and sorted when printed
 	Undecodable, Asked, FirstTry               int64
+	Weak, WeakAcked, Drifts, Rude, Wards       int64 // what the other loads did
+	LastAck                                    core.Mono
+	Met                                        *Met
 }
 
 // Fleet is all clients of a run.
@@ -60,12 +63,16 @@ type Fleet struct {
 	cfg     Config
 	rng     *det.Rand
 	conns   map[core.ConnID]*session
+	raw     map[core.ConnID]*vandal
 	clients []client
 	alarms  []core.Mono
 	corr    int32
 	setup   *admin
 	produce []*producer
-	groups  []*member
+	weak    []*weak
+	numbers uint16
+	burst   int64 // the load is so many times what it was
+	answers wire.Key
 	final   *reader
 	stopped bool
 }
@@ -78,7 +85,8 @@ type client interface {
 
 // New is a fleet that begins to set its topic up at the first Wake(0).
 func New(cfg Config, env Env, log *checker.Log) *Fleet {
-	f := &Fleet{cfg: cfg, env: env, Log: log, rng: det.New(cfg.Seed, "fleet"), conns: map[core.ConnID]*session{}}
+	f := &Fleet{cfg: cfg, env: env, Log: log, rng: det.New(cfg.Seed, "fleet"), conns: map[core.ConnID]*session{}, raw: map[core.ConnID]*vandal{}, burst: 1}
+	f.Counts.Met = NewMet()
 	f.Counts.Errors = map[wire.Error]int64{}
 	f.setup = &admin{base: f.base()}
 	f.add(f.setup)
@@ -126,23 +134,23 @@ func (f *Fleet) Ready() bool { return f.setup.done }
 
 // Start begins the load.
 func (f *Fleet) Start() {
-	for i := range f.cfg.Producers {
-		p := newProducer(f.base(), uint16(i), f.cfg.Rate, f.cfg.Producers)
-		f.produce = append(f.produce, p)
-		f.add(p)
-	}
-	for g := range f.cfg.Groups {
-		for range f.cfg.Members {
-			m := newMember(f.base(), fmt.Sprint("group-", g))
-			f.groups = append(f.groups, m)
-			f.add(m)
-		}
-	}
-	for range f.cfg.Readers {
-		f.add(newReader(f.base(), false))
+	for _, l := range f.cfg.Loads {
+		kindOf(l.Kind).start(f, l.N)
 	}
 	f.add(&auditor{base: f.base()})
 }
+
+// number names the next producer.
+func (f *Fleet) number() uint16 {
+	f.numbers++
+	return f.numbers - 1
+}
+
+// Burst makes the load so many times what it was, until Burst(1).
+func (f *Fleet) Burst(times int64) { f.burst = max(times, 1) }
+
+// Await names the nodes that must be in sync for the fleet to be settled, as bits.
+func (f *Fleet) Await(set uint64) { f.cfg.Core = set }
 
 // Stop ends the offering of new batches; what is unacknowledged is retried on.
 func (f *Fleet) Stop() { f.stopped = true }
@@ -151,6 +159,11 @@ func (f *Fleet) Stop() { f.stopped = true }
 func (f *Fleet) Drained() bool {
 	for _, p := range f.produce {
 		if p.waiting() > 0 {
+			return false
+		}
+	}
+	for _, p := range f.weak {
+		if p.busy {
 			return false
 		}
 	}
@@ -201,6 +214,8 @@ func (f *Fleet) Opened(c core.ConnID) {
 	if s := f.conns[c]; s != nil {
 		s.opened()
 		f.poll(s.b.id)
+	} else if v := f.raw[c]; v != nil {
+		v.open = true
 	}
 }
 
@@ -218,6 +233,8 @@ func (f *Fleet) Closed(c core.ConnID) {
 		f.Counts.Closed++
 		s.gone(false)
 		f.poll(s.b.id)
+	} else if v := f.raw[c]; v != nil {
+		v.closed()
 	}
 }
 

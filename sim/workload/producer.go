@@ -99,11 +99,14 @@ func (p *producer) poll(now core.Mono) core.Mono {
 // offer makes the batches that the application hands over until now.
 func (p *producer) offer(now core.Mono) {
 	for !p.f.stopped && p.nextAt <= now {
-		p.nextAt += core.Mono(p.rng.Between(int64(p.every)/2, int64(p.every)*3/2))
+		p.nextAt += core.Mono(p.rng.Between(int64(p.every)/2, int64(p.every)*3/2) / p.f.burst)
 		if p.nextAt < now-core.Second { // the application was blocked: it does not catch up
 			p.nextAt = now
 		}
 		s := p.streams[p.rng.N(int64(len(p.streams)))]
+		if p.f.cfg.Hot > 0 && p.rng.Chance(p.f.cfg.Hot, 100) {
+			s = p.streams[0]
+		}
 		if len(s.pending) >= maxPending {
 			continue
 		}
@@ -272,6 +275,7 @@ func (p *producer) verdict(b *batch, s *stream, a *wire.ProduceResponsePartition
 
 func (p *producer) acked(b *batch, s *stream) {
 	p.f.Counts.Acked++
+	p.f.Counts.LastAck = p.f.env.Now()
 	if b.tries == 1 {
 		p.f.Counts.FirstTry++
 	}

@@ -38,7 +38,8 @@ type metadata struct {
 	topicID wire.UUID
 	leader  []core.NodeID
 	epoch   []int32
-	isr     []int
+	isr     []uint64 // in sync, as bits
+	homes   []uint64 // replicas, as bits
 }
 
 // call is a request on its way.
@@ -91,6 +92,7 @@ func (b *base) ask(n core.NodeID, key wire.Key, version int16, m wire.Message, d
 	}
 	b.f.corr++
 	b.f.Counts.Asked++
+	b.f.Counts.Met.asked(key)
 	w := wire.Writer{}
 	w.Request(wire.RequestHeader{ApiKey: key, ApiVersion: version, CorrelationId: b.f.corr}, m)
 	frame := flat(&w)[4:]
@@ -101,6 +103,13 @@ func (b *base) ask(n core.NodeID, key wire.Key, version int16, m wire.Message, d
 		s.out = append(s.out, frame)
 	}
 	return &s.pending[len(s.pending)-1]
+}
+
+// tell sends a request that has no answer.
+func (b *base) tell(n core.NodeID, key wire.Key, version int16, m wire.Message) {
+	b.ask(n, key, version, m, nil)
+	s := b.session(n)
+	s.pending = s.pending[:len(s.pending)-1]
 }
 
 func (s *session) opened() {
@@ -150,6 +159,7 @@ func (s *session) answer(frame []byte) bool {
 		s.gone(true)
 		return false
 	}
+	s.b.f.answers = c.key
 	c.done(m)
 	return true
 }
@@ -296,7 +306,8 @@ func (b *base) learn(r *wire.MetadataResponse) {
 	if !m.known {
 		m.leader = make([]core.NodeID, b.f.cfg.Partitions)
 		m.epoch = make([]int32, b.f.cfg.Partitions)
-		m.isr = make([]int, b.f.cfg.Partitions)
+		m.isr = make([]uint64, b.f.cfg.Partitions)
+		m.homes = make([]uint64, b.f.cfg.Partitions)
 		for i := range m.leader {
 			m.leader[i], m.epoch[i] = core.NoNode, -1
 		}
@@ -307,7 +318,7 @@ func (b *base) learn(r *wire.MetadataResponse) {
 		if i < 0 || int(i) >= len(m.leader) {
 			continue
 		}
-		m.isr[i] = len(p.IsrNodes)
+		m.isr[i], m.homes[i] = bits(p.IsrNodes), bits(p.ReplicaNodes)
 		if p.LeaderEpoch >= m.epoch[i] {
 			m.leader[i], m.epoch[i] = core.NodeID(p.LeaderId), p.LeaderEpoch
 		}
@@ -316,6 +327,13 @@ func (b *base) learn(r *wire.MetadataResponse) {
 			m.stale = true
 		}
 	}
+}
+
+func bits(nodes []int32) (set uint64) {
+	for _, n := range nodes {
+		set |= 1 << (n & 63)
+	}
+	return set
 }
 
 // hint is a leader that an answer named (KIP-951).
@@ -327,7 +345,11 @@ func (b *base) hint(part, leader, epoch int32) {
 	}
 }
 
-func (b *base) count(e wire.Error) { b.f.Counts.Errors[e]++ }
+// count notes what the answer that is being read says, of the whole or of a part.
+func (b *base) count(e wire.Error) {
+	b.f.Counts.Errors[e]++
+	b.f.Counts.Met.Answers[Answer{b.f.answers, e}]++
+}
 
 // flat is what w wrote, as one piece.
 func flat(w *wire.Writer) []byte {

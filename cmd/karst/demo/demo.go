@@ -34,7 +34,24 @@ type Options struct {
 	Live      bool // Out is a terminal: lines may be rewritten
 	Colour    bool
 	Simulate  Simulate
+	Tempo     Tempo // zero: Usual
 }
+
+// Tempo says how long the scenes last. A stream at full speed has its scenes after shares of the rows.
+type Tempo struct {
+	Settle time.Duration // the stream before the first fault
+	Dead   time.Duration // one node
+	After  time.Duration // the stream from then, everything in sync, to the power cut
+	Dark   time.Duration // all nodes
+	Honest time.Duration // the simulator
+	Lying  time.Duration // the simulator with disks that lie, at most
+	Rows   int           // streamed at most; 0: all of the file
+	Rate   int           // rows a second; 0: so that the rows last 20 s
+}
+
+// Usual is the tempo of about 40 seconds.
+var Usual = Tempo{Settle: 6 * time.Second, Dead: 4 * time.Second, After: 2 * time.Second,
+	Dark: 700 * time.Millisecond, Honest: 10 * time.Second, Lying: 30 * time.Second}
 
 // run is one demo under way.
 type run struct {
@@ -49,12 +66,18 @@ type run struct {
 
 // Run plays the demo.
 func Run(ctx context.Context, o Options) error {
+	if o.Tempo == (Tempo{}) {
+		o.Tempo = Usual
+	}
 	r := &run{Options: o, screen: newScreen(o.Out, o.Live, o.Colour)}
 	var err error
 	if r.rows, err = openRows(o.File); err != nil {
 		return err
 	}
 	defer r.rows.Close()
+	if o.Tempo.Rows > 0 {
+		r.rows.total = min(r.rows.total, o.Tempo.Rows)
+	}
 	cleanup, err := r.directory()
 	if err != nil {
 		return err
@@ -140,7 +163,9 @@ func (r *run) sceneStream(ctx context.Context) error {
 	pace := "at full speed"
 	rate := 0
 	if !r.FullSpeed {
-		rate = min(max(r.rows.total/20, 1000), 50_000)
+		if rate = r.Tempo.Rate; rate == 0 {
+			rate = min(max(r.rows.total/20, 1000), 50_000)
+		}
 		pace = "at " + thousands(int64(rate)) + " a second"
 	}
 	r.scene("b", fmt.Sprintf("%s flights of 2001 stream into %q %s", thousands(int64(r.rows.total)), topic, pace))
@@ -156,7 +181,7 @@ func (r *run) sceneStream(ctx context.Context) error {
 	}
 	r.readers.start(ctx)
 	r.load.start(ctx)
-	return r.watch(ctx, "", r.until(6*time.Second, 0.25))
+	return r.watch(ctx, "", r.until(r.Tempo.Settle, 0.25))
 }
 
 // until gives the end of a stretch: a duration when paced, a share of the rows at full speed.
@@ -183,7 +208,7 @@ func (r *run) sceneKill(ctx context.Context) error {
 	if err := r.cluster.do("kill", victim); err != nil {
 		return err
 	}
-	if err := r.watch(ctx, fmt.Sprintf("n%d dead", victim), r.until(4*time.Second, 0.45)); err != nil {
+	if err := r.watch(ctx, fmt.Sprintf("n%d dead", victim), r.until(r.Tempo.Dead, 0.45)); err != nil {
 		return err
 	}
 	gap := r.load.gap()
@@ -213,7 +238,7 @@ func (r *run) sceneKill(ctx context.Context) error {
 		return err
 	}
 	r.say("every copy is in sync again after %s", r.strong(fmt.Sprintf("%d ms", caught.Milliseconds())))
-	return r.watch(ctx, "", r.until(2*time.Second, 0.7))
+	return r.watch(ctx, "", r.until(r.Tempo.After, 0.7))
 }
 
 // scenePowerCut cuts all nodes at once and starts them again.
@@ -224,7 +249,7 @@ func (r *run) scenePowerCut(ctx context.Context) error {
 	}
 	promised := r.load.promises()
 	r.say("gone: whatever no completed sync covered; promised until then: %s rows", thousands(promised.rows))
-	if err := r.watch(ctx, "all dark", r.pause(700*time.Millisecond)); err != nil {
+	if err := r.watch(ctx, "all dark", r.pause(r.Tempo.Dark)); err != nil {
 		return err
 	}
 	began := time.Now()

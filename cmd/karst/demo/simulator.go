@@ -30,19 +30,15 @@ type Fault struct {
 	Count int64
 }
 
-const (
-	honestBudget = 10 * time.Second
-	lyingBudget  = 30 * time.Second
-)
-
 // sceneSimulator looks for what the real run did not meet.
 func (r *run) sceneSimulator(ctx context.Context) error {
-	r.scene("e", "ten seconds of simulator: whole clusters from seeds, under worse faults")
+	r.scene("e", fmt.Sprintf("%.0f seconds of simulator: whole clusters from seeds, under worse faults",
+		r.Tempo.Honest.Seconds()))
 	progress := func(rep SimReport) {
 		r.update(fmt.Sprintf("   %d seeds, %s of virtual time, %s batches acknowledged", rep.Seeds,
 			rep.Virtual.Round(time.Second), thousands(rep.Acked)))
 	}
-	rep, err := r.Simulate(ctx, 1, false, honestBudget, progress)
+	rep, err := r.Simulate(ctx, 1, false, r.Tempo.Honest, progress)
 	if err != nil {
 		return catalogue.DemoFailed.New("the simulator: %v", err).Wrap(err)
 	}
@@ -57,7 +53,7 @@ func (r *run) sceneSimulator(ctx context.Context) error {
 		r.say("violations: %s", r.judged(true, "none"))
 	}
 	r.say("and with two of three disks that lie about fsync:")
-	lie, err := r.Simulate(ctx, 1, true, lyingBudget, progress)
+	lie, err := r.Simulate(ctx, 1, true, r.Tempo.Lying, progress)
 	if err != nil {
 		return catalogue.DemoFailed.New("the simulator: %v", err).Wrap(err)
 	}

@@ -158,6 +158,9 @@ func (a *audit) airports() string {
 // sceneVerdict asks the log, the cluster and the files.
 func (r *run) sceneVerdict(ctx context.Context) error {
 	r.scene("f", "the verdict, read back from the log and the files")
+	for _, b := range r.bad {
+		r.say("%s  %s", r.judged(false, "BAD"), b)
+	}
 	if err := r.cluster.whole(ctx, 15*time.Second); err != nil && ctx.Err() != nil {
 		return err
 	}
@@ -179,6 +182,7 @@ func (r *run) sceneVerdict(ctx context.Context) error {
 	r.check(acked == int64(r.rows.total), "rows acknowledged", thousands(acked), "of "+thousands(int64(r.rows.total)))
 	if a.unreadable != "" {
 		r.bad = append(r.bad, "unreadable: "+a.unreadable)
+		r.say("%s  unreadable: %s", r.judged(false, "BAD"), a.unreadable)
 	}
 	r.check(a.lost == 0, "lost", thousands(a.lost), "by row number in the log")
 	r.check(a.twice == 0, "stored twice", thousands(a.twice), "by row number in the log")
@@ -191,9 +195,6 @@ func (r *run) sceneVerdict(ctx context.Context) error {
 		r.check(false, "segment bytes equal on all nodes", "no", filesErr.Error())
 	} else {
 		r.check(files > 0 || a.stored == 0, "segment bytes equal on all nodes", thousands(files), "up to the high watermark")
-	}
-	for _, b := range r.bad {
-		r.say("%s  %s", r.judged(false, "BAD"), b)
 	}
 	r.say("")
 	r.say("%s", a.airports())

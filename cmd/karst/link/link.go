@@ -31,6 +31,36 @@ func Default() string {
 	return Local
 }
 
+// Codec is a compression by the name that Kafka gives it.
+func Codec(name string) (kgo.CompressionCodec, bool) {
+	switch name {
+	case "none":
+		return kgo.NoCompression(), true
+	case "gzip":
+		return kgo.GzipCompression(), true
+	case "snappy":
+		return kgo.SnappyCompression(), true
+	case "lz4":
+		return kgo.Lz4Compression(), true
+	case "zstd":
+		return kgo.ZstdCompression(), true
+	}
+	return kgo.NoCompression(), false
+}
+
+// Acks are a producer's options for Kafka's word: who must have a record before it is answered.
+func Acks(word string) ([]kgo.Opt, bool) {
+	switch word {
+	case "all", "-1":
+		return []kgo.Opt{kgo.RequiredAcks(kgo.AllISRAcks())}, true
+	case "1":
+		return []kgo.Opt{kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite()}, true
+	case "0":
+		return []kgo.Opt{kgo.RequiredAcks(kgo.NoAck()), kgo.DisableIdempotentWrite()}, true
+	}
+	return nil, false
+}
+
 // Target says which cluster a command speaks to, and for how long.
 type Target struct {
 	Bootstrap string        // HOST:PORT,..

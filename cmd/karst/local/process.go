@@ -102,7 +102,10 @@ func (s *Spec) advertised() string {
 // listenHost is loopback unless the advertised host may be another machine's way to us.
 func (s *Spec) listenHost() string {
 	host := s.advertised()
-	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+	if ip := net.ParseIP(host); ip != nil && ip.IsLoopback() {
+		return host
+	}
+	if host == "localhost" {
 		return "127.0.0.1"
 	}
 	return "0.0.0.0"

@@ -2,6 +2,7 @@ package shim
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/term"
+
+	"github.com/karst-stream/karst/cmd/karst/link"
 )
 
 var producerScript = Script{
@@ -107,32 +110,18 @@ func producerOptions(o *options) ([]kgo.Opt, error) {
 	if err != nil {
 		return nil, err
 	}
-	codec := o.text("compression-codec")
-	if codec == "" {
-		codec = props["compression.type"]
-	}
-	codecs := map[string]kgo.CompressionCodec{"": kgo.NoCompression(), "none": kgo.NoCompression(),
-		"gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(),
-		"zstd": kgo.ZstdCompression()}
-	c, ok := codecs[codec]
+	name := cmp.Or(o.text("compression-codec"), props["compression.type"], "none")
+	codec, ok := link.Codec(name)
 	if !ok {
-		return nil, fmt.Errorf("Unknown compression name: %s", codec)
+		return nil, fmt.Errorf("Unknown compression name: %s", name)
 	}
-	opts = append(opts, kgo.ProducerBatchCompression(c))
-	acks := o.text("request-required-acks")
-	if acks == "" {
-		acks = props["acks"]
+	word := cmp.Or(o.text("request-required-acks"), props["acks"], "all")
+	acks, ok := link.Acks(word)
+	if !ok {
+		return nil, fmt.Errorf("Invalid value %s for configuration acks: String must be one of: all, -1, 0, 1", word)
 	}
-	switch acks {
-	case "", "-1", "all":
-		opts = append(opts, kgo.RequiredAcks(kgo.AllISRAcks()))
-	case "1":
-		opts = append(opts, kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
-	case "0":
-		opts = append(opts, kgo.RequiredAcks(kgo.NoAck()), kgo.DisableIdempotentWrite())
-	default:
-		return nil, fmt.Errorf("Invalid value %s for configuration acks: String must be one of: all, -1, 0, 1", acks)
-	}
+	opts = append(opts, kgo.ProducerBatchCompression(codec))
+	opts = append(opts, acks...)
 	if v := o.text("timeout"); v != "" {
 		ms, err := strconv.ParseUint(v, 10, 31)
 		if err != nil {

@@ -1,0 +1,468 @@
+package checker
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// maxLine bounds a line of a history: a poll of some 100,000 records.
+const maxLine = 16 << 20
+
+// maxNames bounds the distinct names (topics, groups, members..) that a reader keeps.
+const maxNames = 1 << 20
+
+// ErrHistory wraps every reason for which a file is not a history that can be judged. It is never a
+// verdict: nothing is known of the broker.
+var ErrHistory = errors.New("not a history that can be judged")
+
+// Reader reads a history, operation by operation. It refuses what it does not fully understand:
+// unknown or repeated fields, numbers out of range, another format or version, a last line that was
+// cut, a missing last line, operations that are not in the order in which they ended, and processes
+// that begin an operation before their last one has ended. It holds one line at a time.
+type Reader struct {
+	Recorder string // from the first line
+	Read     int64  // operations so far
+
+	in    *bufio.Scanner
+	line  int64
+	done  int64   // when the operation before ended
+	busy  []int64 // by process: when its last operation ended that is no produce
+	names map[string]string
+	p     parser
+	ended bool
+}
+
+// NewReader reads the first line. The errors of it and of Next wrap ErrHistory, or are those of r.
+func NewReader(r io.Reader) (*Reader, error) {
+	d := &Reader{in: bufio.NewScanner(r), names: map[string]string{}}
+	d.in.Buffer(make([]byte, 64<<10), maxLine)
+	d.in.Split(wholeLines)
+	line, err := d.next()
+	if err == io.EOF {
+		return nil, d.bad("the file is empty")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d, d.header(line)
+}
+
+var errCut = errors.New("the last line is cut off: it has no end")
+
+// wholeLines splits into lines and refuses a last one without a newline.
+func wholeLines(data []byte, atEOF bool) (int, []byte, error) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	if atEOF && len(data) > 0 {
+		return 0, nil, errCut
+	}
+	return 0, nil, nil
+}
+
+func (d *Reader) bad(format string, args ...any) error {
+	return fmt.Errorf("%w: line %d: %s", ErrHistory, d.line, fmt.Sprintf(format, args...))
+}
+
+func (d *Reader) next() ([]byte, error) {
+	d.line++
+	if d.in.Scan() {
+		return d.in.Bytes(), nil
+	}
+	switch err := d.in.Err(); {
+	case err == nil:
+		return nil, io.EOF
+	case errors.Is(err, errCut):
+		return nil, d.bad("%v", errCut)
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, d.bad("it is longer than %d bytes", maxLine)
+	default:
+		return nil, err
+	}
+}
+
+func (d *Reader) header(line []byte) error {
+	var h struct {
+		Format   string `json:"format"`
+		Version  int    `json:"version"`
+		Recorder string `json:"recorder"`
+	}
+	dec := json.NewDecoder(bytes.NewReader(line))
+	err := dec.Decode(&h)
+	if err != nil || h.Format != FormatName {
+		return d.bad("a history begins with {%q:%q,%q:%d}", "format", FormatName, "version", FormatVersion)
+	}
+	if h.Version != FormatVersion {
+		return d.bad("format version %d; this build knows version %d", h.Version, FormatVersion)
+	}
+	dec = json.NewDecoder(bytes.NewReader(line))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&h); err != nil || dec.InputOffset() != int64(len(line)) {
+		return d.bad("the first line holds more than this version has: %v", err)
+	}
+	d.Recorder = h.Recorder
+	return nil
+}
+
+// Next reads an operation into o, whose slices it reuses. io.EOF comes after the last line and only
+// then.
+func (d *Reader) Next(o *Op) error {
+	if d.ended {
+		return io.EOF
+	}
+	line, err := d.next()
+	if err == io.EOF {
+		return d.bad("the history ends without its last line {\"end\":N}: it was cut off after %d operations", d.Read)
+	}
+	if err != nil {
+		return err
+	}
+	if bytes.HasPrefix(line, []byte(`{"end":`)) {
+		return d.end(line)
+	}
+	d.reset(o)
+	d.p = parser{b: line, d: d}
+	if err := d.p.operation(o); err != nil {
+		return d.bad("%v", err)
+	}
+	d.Read++
+	return d.ordered(o)
+}
+
+func (d *Reader) end(line []byte) error {
+	var n int64
+	if _, err := fmt.Sscanf(string(line), `{"end":%d}`, &n); err != nil || fmt.Sprintf(`{"end":%d}`, n) != string(line) {
+		return d.bad("the last line is {\"end\":N} and nothing else")
+	}
+	if n != d.Read {
+		return d.bad("the last line counts %d operations, %d were read", n, d.Read)
+	}
+	if _, err := d.next(); err != io.EOF {
+		return d.bad("something follows the last line")
+	}
+	d.ended = true
+	return io.EOF
+}
+
+func (d *Reader) reset(o *Op) {
+	runs, leaders := o.Runs[:0], o.Leaders[:0]
+	sums, times, parts, bad := o.Sums[:0], o.Times[:0], o.Partitions[:0], o.Bad[:0]
+	*o = defaultsOfOp
+	o.Runs, o.Leaders, o.Sums, o.Times, o.Partitions, o.Bad = runs, leaders, sums, times, parts, bad
+}
+
+// ordered holds an operation against those before.
+func (d *Reader) ordered(o *Op) error {
+	if o.Done < o.Call {
+		return d.bad("it ends at %d, before it begins at %d", o.Done, o.Call)
+	}
+	if o.Done < d.done {
+		return d.bad("it ends at %d, the line before at %d: operations stand in the order in which they ended", o.Done, d.done)
+	}
+	d.done = o.Done
+	if o.Kind == Produce {
+		return nil
+	}
+	for int64(len(d.busy)) <= o.Process {
+		d.busy = append(d.busy, -1)
+	}
+	if o.Call < d.busy[o.Process] {
+		return d.bad("process %d begins a %v at %d, before its last operation ended at %d", o.Process, o.Kind, o.Call, d.busy[o.Process])
+	}
+	d.busy[o.Process] = o.Done
+	return nil
+}
+
+// name keeps one copy of each text.
+func (d *Reader) name(b []byte) (string, error) {
+	if s, ok := d.names[string(b)]; ok {
+		return s, nil
+	}
+	if len(d.names) >= maxNames {
+		clear(d.names) // tokens of commits: each is used once or twice
+	}
+	s := strings.Clone(string(b))
+	d.names[s] = s
+	return s, nil
+}
+
+// parser reads one line: a flat JSON object. Only what the format allows is understood.
+type parser struct {
+	b    []byte
+	at   int
+	d    *Reader
+	flat []int64
+}
+
+func (p *parser) space() {
+	for p.at < len(p.b) && (p.b[p.at] == ' ' || p.b[p.at] == '\t') {
+		p.at++
+	}
+}
+
+func (p *parser) take(c byte) bool {
+	p.space()
+	if p.at < len(p.b) && p.b[p.at] == c {
+		p.at++
+		return true
+	}
+	return false
+}
+
+func (p *parser) want(c byte) error {
+	if !p.take(c) {
+		return fmt.Errorf("%q is missing at byte %d", string(c), p.at+1)
+	}
+	return nil
+}
+
+func (p *parser) operation(o *Op) error {
+	if err := p.want('{'); err != nil {
+		return err
+	}
+	var seen fieldSet
+	for {
+		f, err := p.key()
+		if err != nil {
+			return err
+		}
+		if seen.has(f) {
+			return fmt.Errorf("a field stands twice (byte %d)", p.at)
+		}
+		seen |= 1 << f
+		if err := p.value(f, o); err != nil {
+			return err
+		}
+		if p.take('}') {
+			break
+		}
+		if err := p.want(','); err != nil {
+			return err
+		}
+	}
+	if p.space(); p.at != len(p.b) {
+		return fmt.Errorf("something follows the operation at byte %d", p.at+1)
+	}
+	return complete(o, seen)
+}
+
+// complete says whether an operation has all its fields and none of another.
+func complete(o *Op, seen fieldSet) error {
+	if !seen.has(fOp) || !seen.has(fOutcome) {
+		return errors.New(`an operation has "op" and "outcome"`)
+	}
+	seen &^= 1<<fOp | 1<<fOutcome
+	if missing := required[o.Kind][o.Outcome] &^ seen; missing != 0 {
+		return fmt.Errorf("%v %v lacks %s", o.Kind, o.Outcome, named(missing))
+	}
+	if extra := seen &^ allowed[o.Kind]; extra != 0 {
+		return fmt.Errorf("%v has no field %s", o.Kind, named(extra))
+	}
+	return nil
+}
+
+func named(s fieldSet) string {
+	var names []string
+	for f := range fields {
+		if s.has(f) {
+			names = append(names, rules[f].name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+func (p *parser) key() (field, error) {
+	raw, err := p.raw()
+	if err != nil {
+		return 0, err
+	}
+	f, ok := fieldByName[string(raw)]
+	if !ok {
+		return 0, fmt.Errorf("unknown field %q", raw)
+	}
+	return f, p.want(':')
+}
+
+func (p *parser) value(f field, o *Op) (err error) {
+	switch f {
+	case fOp, fOutcome:
+		return p.words(f, o)
+	}
+	r := &rules[f]
+	switch r.shape {
+	case number:
+		*r.num(o), err = p.number(r)
+	case text:
+		var raw []byte
+		if raw, err = p.raw(); err == nil {
+			*r.str(o), err = p.d.name(raw)
+		}
+	case truth:
+		*r.bit(o), err = p.truth()
+	case numbers:
+		*r.list(o), err = p.list((*r.list(o))[:0], r)
+	case tuples:
+		err = p.tuples(f, r, o)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.name, err)
+	}
+	return nil
+}
+
+func (p *parser) words(f field, o *Op) error {
+	raw, err := p.raw()
+	if err != nil {
+		return err
+	}
+	if f == fOp {
+		k, ok := kindByName[string(raw)]
+		if !ok {
+			return fmt.Errorf("unknown op %q", raw)
+		}
+		o.Kind = k
+		return nil
+	}
+	for i, n := range outcomeNames {
+		if n == string(raw) {
+			o.Outcome = Outcome(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown outcome %q", raw)
+}
+
+// raw is a string's bytes, escapes resolved.
+func (p *parser) raw() ([]byte, error) {
+	if err := p.want('"'); err != nil {
+		return nil, err
+	}
+	from := p.at
+	for p.at < len(p.b) {
+		switch c := p.b[p.at]; {
+		case c == '"':
+			p.at++
+			return p.b[from : p.at-1], nil
+		case c == '\\' || c < ' ' || c >= 0x80:
+			return p.escaped(from)
+		}
+		p.at++
+	}
+	return nil, errors.New("a text has no end")
+}
+
+// escaped is the way for texts that are not plain.
+func (p *parser) escaped(from int) ([]byte, error) {
+	dec := json.NewDecoder(bytes.NewReader(p.b[from-1:]))
+	var s string
+	if err := dec.Decode(&s); err != nil {
+		return nil, fmt.Errorf("no JSON text: %v", err)
+	}
+	p.at = from - 1 + int(dec.InputOffset())
+	return []byte(s), nil
+}
+
+func (p *parser) truth() (bool, error) {
+	p.space()
+	rest := p.b[p.at:]
+	switch {
+	case bytes.HasPrefix(rest, []byte("true")):
+		p.at += 4
+		return true, nil
+	case bytes.HasPrefix(rest, []byte("false")):
+		p.at += 5
+		return false, nil
+	}
+	return false, errors.New("it is true or false")
+}
+
+// number reads an integer as JSON writes it: no plus, no leading zero, no fraction.
+func (p *parser) number(r *fieldRule) (int64, error) {
+	p.space()
+	from := p.at
+	neg := p.at < len(p.b) && p.b[p.at] == '-'
+	if neg {
+		p.at++
+	}
+	digits := p.at
+	var n uint64
+	for p.at < len(p.b) && p.b[p.at] >= '0' && p.b[p.at] <= '9' {
+		n = n*10 + uint64(p.b[p.at]-'0')
+		p.at++
+	}
+	size := p.at - digits
+	if size == 0 || size > 19 || n > 1<<63-1 || size > 1 && p.b[digits] == '0' {
+		return 0, fmt.Errorf("no whole number at byte %d", from+1)
+	}
+	v := int64(n)
+	if neg {
+		v = -v
+	}
+	if v < r.min || v > r.max {
+		return 0, fmt.Errorf("%d is not between %d and %d", v, r.min, r.max)
+	}
+	return v, nil
+}
+
+func (p *parser) list(l []int64, r *fieldRule) ([]int64, error) {
+	if err := p.want('['); err != nil {
+		return l, err
+	}
+	if p.take(']') {
+		return l, nil
+	}
+	for {
+		n, err := p.number(r)
+		if err != nil {
+			return l, err
+		}
+		if len(l) >= maxCount {
+			return l, fmt.Errorf("more than %d numbers", maxCount)
+		}
+		l = append(l, n)
+		if p.take(']') {
+			return l, nil
+		}
+		if err := p.want(','); err != nil {
+			return l, err
+		}
+	}
+}
+
+func (p *parser) tuples(f field, r *fieldRule, o *Op) error {
+	if err := p.want('['); err != nil {
+		return err
+	}
+	if p.take(']') {
+		return nil
+	}
+	for {
+		var err error
+		if p.flat, err = p.list(p.flat[:0], r); err != nil {
+			return err
+		}
+		if len(p.flat) != r.width {
+			return fmt.Errorf("%d numbers, not %d", len(p.flat), r.width)
+		}
+		if f == fRuns {
+			t := Run(p.flat)
+			if t[1] > maxNumber || t[2] > 1<<32-maxCount || t[3] < 1 || t[3] > maxCount {
+				return fmt.Errorf("%v is no run of records", t)
+			}
+			o.Runs = append(o.Runs, t)
+		} else {
+			o.Leaders = append(o.Leaders, Leader(p.flat))
+		}
+		if p.take(']') {
+			return nil
+		}
+		if err := p.want(','); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,171 @@
+package replica
+
+import (
+	"strconv"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/seg"
+)
+
+// scrubBytes is how much of a segment one look takes.
+const scrubBytes = 256 << 10
+
+var (
+	markScrubbed = det.NewMark("scrub: a segment was verified to its end")
+	markRot      = det.NewMark("scrub: a segment does not hold what was written to it")
+)
+
+// scrub verifies segments again and again, a piece at a time: fetches are served without a look at the bytes, so
+// rot in an old segment would be found by clients, or when the last good copy elsewhere is gone.
+type scrub struct {
+	seg  core.Offset
+	pos  int64 // what was read
+	scan *seg.Scanner
+	busy bool
+	sick *hole // was found by a leader, which hands over before it mends
+}
+
+// Scrub looks at the next piece. It says whether it asked the disk for something.
+func (r *Replica) Scrub() bool {
+	x := &r.scrub
+	if r.offline != "" || r.opening > 0 || !r.began || x.busy || r.cut != nil {
+		return false
+	}
+	if x.sick != nil {
+		r.healLater()
+		return false
+	}
+	end := r.sound()
+	s := r.segment(x.seg)
+	if s == nil || s.base > end.seg {
+		s = r.segs[0]
+		r.scrubFrom(s.base, 0, s.base)
+	}
+	if x.scan == nil {
+		x.scan = seg.NewScanner(s.base, 0)
+	}
+	limit := s.size
+	if s.base == end.seg {
+		limit = end.pos
+	}
+	if x.pos >= limit {
+		r.scrubNext(s, end)
+		return false
+	}
+	x.busy = true
+	at, n := x.pos, min(limit-x.pos, scrubBytes)
+	op := r.h.NewOp(func(ev *core.Event) {
+		defer ev.Body.Release()
+		x.busy = false
+		if r.offline != "" || r.opening > 0 || x.seg != s.base || x.pos != at || ev.Err == core.ErrGone {
+			return
+		}
+		if ev.Err == core.OK && x.scan.Feed(ev.Body.Bytes(), nil) {
+			x.pos += n
+			if x.pos < limit || !x.scan.Open() {
+				return
+			}
+		}
+		next, pos := x.scan.End()
+		r.rotten(s, hole{seg: s.base, pos: pos, end: limit, next: next}, ev.Err)
+	})
+	r.h.FX().Add(core.Effect{Kind: core.Read, File: s.file, Off: at, N: n, Op: op})
+	return true
+}
+
+func (r *Replica) scrubFrom(base core.Offset, pos int64, next core.Offset) {
+	r.scrub.seg, r.scrub.pos, r.scrub.scan = base, pos, seg.NewScanner(next, pos)
+}
+
+// scrubNext goes to the segment after s, and from the last one to the first.
+func (r *Replica) scrubNext(s *segment, end place) {
+	if s.base == end.seg {
+		r.scrubFrom(r.segs[0].base, 0, r.segs[0].base)
+		return
+	}
+	markScrubbed.Hit()
+	for _, t := range r.segs {
+		if t.base > s.base {
+			r.scrubFrom(t.base, 0, t.base)
+			return
+		}
+	}
+}
+
+// sound is the place before which all bytes are committed, durable here and in their segment.
+func (r *Replica) sound() place {
+	i := r.log.first - 1
+	for i < min(r.applied, r.complete) {
+		if n := r.log.note(i + 1); n.batch && !n.written {
+			break
+		}
+		i++
+	}
+	return r.log.after(i)
+}
+
+// rotten is told of a stretch that is not what was written.
+func (r *Replica) rotten(s *segment, h hole, err core.Errno) {
+	markRot.Hit()
+	why := "holds rotten bytes"
+	if err != core.OK {
+		why = "cannot be read: " + err.String()
+	}
+	r.h.Note(8, "msg=\"segment "+why+"\" file="+s.path+" pos="+strconv.FormatInt(h.pos, 10))
+	if r.alone() {
+		r.scrubFrom(r.segs[0].base, 0, r.segs[0].base)
+		return // reads of it fail, there is no other copy
+	}
+	r.scrub.sick = &h
+	r.healLater()
+}
+
+// rottenFeed is told that a machine cannot be fed from s.
+func (r *Replica) rottenFeed(s *segment, why string) {
+	if r.alone() {
+		r.fail("segment " + s.path + " " + why)
+		return
+	}
+	limit := s.size
+	if end := r.sound(); end.seg == s.base {
+		limit = end.pos
+	}
+	r.rotten(s, hole{seg: s.base, end: limit, next: s.base}, core.OK)
+}
+
+// healLater stops this replica and mends it; a leader hands over first.
+func (r *Replica) healLater() {
+	if r.leads {
+		if r.handing == 0 {
+			r.Transfer()
+		}
+		return
+	}
+	if r.cut != nil || r.lead == 0 {
+		return
+	}
+	h := *r.scrub.sick
+	r.scrub.sick = nil
+	s := r.segment(h.seg)
+	if s == nil {
+		return
+	}
+	r.abortPull()
+	r.awake = false
+	r.deadline()
+	r.scrubFrom(h.seg, h.pos, h.next)
+	r.startMend(&mend{why: "segment " + s.path + " rots", holes: []hole{h}, drop: func() {},
+		finish: func() {
+			r.h.FX().Add(core.Effect{Kind: core.SyncFile, File: s.file, Op: r.bootOp(s.path)})
+		}})
+}
+
+// resume lets a replica that was mended while it ran take part again, as after a pause.
+func (r *Replica) resume() {
+	r.awake = true
+	r.heard = r.h.Now().Mono
+	r.deadline()
+	r.finishAppends()
+	r.h.Dirty(r)
+}

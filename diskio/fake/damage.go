@@ -1,0 +1,142 @@
+package fake
+
+import (
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
+)
+
+// damage is what a disk does beside losing power: what is wrong with it, and what waits to happen to
+// the next sync.
+type damage struct {
+	Full       bool // nothing grows: writes beyond a file's end, new files and reservations fail with ErrNoSpac
+	stalled    core.Mono
+	loseNext   bool
+	strayNext  bool
+	harmedOnce bool
+
+	// Harms says which files a lost or stray write may meet; nil: any. A write lost at the very end of a
+	// journal cannot be told from one that a loss of power tore, by nobody: such a disk lies.
+	Harms func(path string) bool
+}
+
+// Stall makes every operation asked for from now on wait until an instant.
+func (d *Disk) Stall(until core.Mono) { d.stalled = max(d.stalled, until) }
+
+// Stalled says whether operations asked for now would wait.
+func (d *Disk) Stalled(now core.Mono) bool { return d.stalled > now }
+
+// Disarm forgets what waited to happen, and ends a stall for what is asked for from now on.
+func (d *Disk) Disarm() { d.loseNext, d.strayNext, d.fail, d.stalled = false, false, false, 0 }
+
+// LoseNextWrite lets the device acknowledge the sectors of the next sync and store all but one of them.
+func (d *Disk) LoseNextWrite() { d.loseNext = true }
+
+// MisdirectNextWrite lets the device store one sector of the next sync elsewhere in its file.
+func (d *Disk) MisdirectNextWrite() { d.strayNext = true }
+
+// Harmed says whether the disk ever stored something else than it acknowledged, or let it rot.
+func (d *Disk) Harmed() bool { return d.harmedOnce }
+
+// harm is what happens to a sync before it reports success.
+func (d *Disk) harm(f *file) {
+	if len(f.dropped) > 0 {
+		for s := range f.dirty { // what is written anew arrives: any order gives the same
+			delete(f.dropped, s)
+		}
+	}
+	if !d.loseNext && !d.strayNext || len(f.dirty) == 0 || d.Harms != nil && !d.Harms(f.path) {
+		return
+	}
+	stray := d.strayNext
+	d.loseNext, d.strayNext, d.harmedOnce = false, false, true
+	all := f.dirtySectors()
+	s := all[d.rng.N(int64(len(all)))]
+	if f.dropped == nil {
+		f.dropped = map[int64][Sector]byte{}
+	}
+	if _, ok := f.dropped[s]; !ok {
+		f.dropped[s] = f.oldest(s)
+	}
+	if !stray {
+		d.Faults.LostWrites++
+		return
+	}
+	d.Faults.Misdirected++
+	other := d.rng.N(f.size/Sector + 1)
+	if _, ok := f.dropped[other]; !ok && other != s {
+		var b [Sector]byte
+		f.read(s*Sector, b[:])
+		f.dropped[other] = b
+	}
+}
+
+// Rot flips n bits of what is durable, each in a file drawn by its size, but for files whose name
+// keep accepts. The page cache loses the sectors with them, so that a reader sees it. It returns how
+// many it flipped: an empty disk has nothing to rot.
+func (d *Disk) Rot(n int64, keep func(path string) bool) (flipped int64) {
+	var all []*file
+	total := int64(0)
+	for _, f := range d.sorted() {
+		if f.durable > 0 && !f.failed && !keep(f.path) {
+			all = append(all, f)
+			total += f.durable
+		}
+	}
+	for range n {
+		if total == 0 {
+			return flipped
+		}
+		at := d.rng.N(total)
+		for _, f := range all {
+			if at < f.durable {
+				if f.flip(at, d.rng) {
+					flipped++
+					d.Faults.Rotten++
+					d.harmedOnce = true
+				}
+				break
+			}
+			at -= f.durable
+		}
+	}
+	return flipped
+}
+
+// flip changes a bit of a byte that no write since the last sync covers.
+func (f *file) flip(at int64, rng *det.Rand) bool {
+	if _, dirty := f.dirty[at/Sector]; dirty || at >= f.size {
+		return false
+	}
+	if _, bad := f.dropped[at/Sector]; bad {
+		return false
+	}
+	var b [1]byte
+	f.read(at, b[:])
+	b[0] ^= 1 << rng.N(8)
+	f.put(at, b[:])
+	return true
+}
+
+// Image is a copy of all that is durable.
+type Image struct{ files map[string]*file }
+
+// Image copies the platter.
+func (d *Disk) Image() *Image {
+	m := &Image{files: map[string]*file{}}
+	for _, f := range d.sorted() {
+		if f.entry {
+			m.files[f.path] = f.platter()
+		}
+	}
+	return m
+}
+
+// Restore puts a disk with the content of an image in the place of this one, whose process is gone. The
+// image is used up.
+func (d *Disk) Restore(m *Image) {
+	d.Wipe()
+	d.files, m.files = m.files, nil
+}
+
+// Swap exchanges the contents of two disks whose processes are gone.
+func (d *Disk) Swap(o *Disk) { d.files, o.files = o.files, d.files }

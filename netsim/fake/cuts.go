@@ -1,0 +1,58 @@
+package fake
+
+import "github.com/karst-stream/karst/core"
+
+// Cuts are counted: two faults may cut one way, and it is open again when both are over.
+
+func (w *Net) isCut(from, to core.NodeID) bool { return w.cuts[from][to] > 0 }
+
+// Cut stops what goes from one node to another, until Uncut.
+func (w *Net) Cut(from, to core.NodeID) { w.cuts[from][to]++ }
+
+// Uncut takes one Cut back. A link that was cut carries on, late, or is reset.
+func (w *Net) Uncut(now core.Mono, from, to core.NodeID) {
+	if w.cuts[from][to] == 0 {
+		return // Heal was faster
+	}
+	w.cuts[from][to]--
+	for _, l := range []*link{&w.links[int(from)*w.n+int(to)], &w.links[int(to)*w.n+int(from)]} {
+		if !w.isCut(l.from, l.to) && !w.isCut(l.to, l.from) && l.up && w.rng.Chance(1, 2) {
+			w.lose(now, l)
+		}
+	}
+}
+
+// CutClients stops what goes between a node and every client, or takes one such stop back.
+func (w *Net) CutClients(n core.NodeID, on bool) {
+	if on {
+		w.clients[n]++
+	} else if w.clients[n] > 0 {
+		w.clients[n]--
+	}
+}
+
+// Reach says whether frames pass both ways between two nodes.
+func (w *Net) Reach(a, b core.NodeID) bool { return !w.isCut(a, b) && !w.isCut(b, a) }
+
+// ReachClients says whether clients reach a node.
+func (w *Net) ReachClients(n core.NodeID) bool { return w.clients[n] == 0 }
+
+// Heal lets everything pass again. Of the links that were cut some carry on, late, and some are reset.
+func (w *Net) Heal(now core.Mono) {
+	var reset []*link
+	for i := range w.links {
+		l := &w.links[i]
+		l.air = Air{}
+		was := w.isCut(l.from, l.to) || w.isCut(l.to, l.from)
+		if was && l.up && w.rng.Chance(1, 2) {
+			reset = append(reset, l)
+		}
+	}
+	for i := range w.cuts {
+		clear(w.cuts[i])
+	}
+	clear(w.clients)
+	for _, l := range reset {
+		w.lose(now, l)
+	}
+}

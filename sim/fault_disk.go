@@ -1,0 +1,124 @@
+package sim
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/karst-stream/karst/core"
+	diskfake "github.com/karst-stream/karst/diskio/fake"
+)
+
+func init() {
+	onDisk := func(f func(w *World, n *node, x *Fault)) func(*World, *Fault) bool {
+		return func(w *World, x *Fault) bool {
+			f(w, w.nodes[x.Node], x)
+			return true
+		}
+	}
+	specs[SlowDisk] = spec{name: "slow-disk", node: true, span: true, n: "times", lo: 2, hi: 100000,
+		begin: onDisk(func(_ *World, n *node, x *Fault) { n.disk.Latency.Slow = x.N }),
+		end:   func(w *World, f *Fault) { w.nodes[f.Node].disk.Latency.Slow = 1 }}
+	specs[Stall] = spec{name: "stall", node: true, span: true,
+		begin: onDisk(func(w *World, n *node, x *Fault) { n.disk.Stall(w.now + x.For) })}
+	specs[SyncError] = spec{name: "sync-error", node: true, span: true,
+		begin: onDisk(func(_ *World, n *node, _ *Fault) { n.disk.FailNextSync() }),
+		end: func(w *World, f *Fault) { // whoever looks after the machine replaces the process
+			if n := w.nodes[f.Node]; n.alive {
+				w.stop(n, false)
+				w.start(n)
+			}
+		}}
+	specs[DiskFull] = spec{name: "disk-full", node: true, span: true,
+		begin: onDisk(func(_ *World, n *node, _ *Fault) { n.disk.Full = true }),
+		end:   func(w *World, f *Fault) { w.nodes[f.Node].disk.Full = false }}
+	rot := func(name string, segments bool) spec {
+		return spec{name: name, node: true, n: "bits", lo: 1, hi: 1000, harm: true,
+			begin: func(w *World, f *Fault) bool {
+				return w.nodes[f.Node].disk.Rot(f.N, func(path string) bool { return isSegment(path) != segments }) > 0
+			}}
+	}
+	specs[Rot], specs[RotJournal] = rot("rot", true), rot("rot-journal", false)
+	specs[LostWrite] = spec{name: "lost-write", node: true, harm: true,
+		begin: onDisk(func(_ *World, n *node, _ *Fault) { n.disk.LoseNextWrite() })}
+	specs[StrayWrite] = spec{name: "stray-write", node: true, harm: true,
+		begin: onDisk(func(_ *World, n *node, _ *Fault) { n.disk.MisdirectNextWrite() })}
+	specs[Wipe] = spec{name: "wipe", node: true, harm: true,
+		begin: func(w *World, f *Fault) bool {
+			n := w.nodes[f.Node]
+			w.stop(n, true)
+			n.disk.Wipe()
+			n.lost, n.gone = true, false
+			w.start(n)
+			return true
+		}}
+	specs[OldDisk] = spec{name: "old-disk", node: true, span: true, harm: true, begin: copyDisk, end: putBack}
+	specs[WrongDisk] = spec{name: "wrong-disk", node: true, peer: true, span: true, begin: mountOther,
+		end: func(w *World, f *Fault) {
+			n := w.nodes[f.Node]
+			w.stop(n, true)
+			n.disk, n.spare, n.foreign = n.spare, nil, false
+			w.start(n)
+		}}
+}
+
+// copyDisk keeps a disk as it is, and begins two more starts on it, that the others meet: the copy shows
+// the first of them again.
+func copyDisk(w *World, f *Fault) bool {
+	n := w.nodes[f.Node]
+	if !n.alive || !n.gate || n.old != nil {
+		return false
+	}
+	w.stop(n, true)
+	n.old, n.metAs = n.disk.Image(), n.start+2
+	n.met, n.metAt = 0, 0
+	w.start(n)
+	w.also(f.For/4, Fault{Kind: Power, Node: n.id, For: min(f.For/8, 100*core.Millisecond)})
+	return true
+}
+
+// putBack replaces the disk by what it was, when all others have met a later start. One of them that
+// has not could not tell the copy from a crash, and would let it vote: that counts as lost state, for
+// which a budget of three nodes has no room beside the node itself.
+func putBack(w *World, f *Fault) {
+	n := w.nodes[f.Node]
+	old := n.old
+	n.old = nil
+	if n.met != (1<<len(w.nodes)-1)&^(1<<n.id) || w.now-n.metAt < core.Second || !w.mayHarm(n.id) {
+		return
+	}
+	w.stop(n, true)
+	n.disk.Restore(old)
+	n.lost, n.gone = true, false
+	w.start(n)
+}
+
+// mountOther starts a node on a copy of another's disk: it must not begin.
+func mountOther(w *World, f *Fault) bool {
+	n, o := w.nodes[f.Node], w.nodes[f.Peer]
+	if n.foreign || o.foreign || o.lost || n.lost || n.old != nil {
+		return false
+	}
+	other := diskfake.New(w.faults)
+	other.Restore(o.disk.Image())
+	if !slices.ContainsFunc(other.List(), func(f core.FileInfo) bool { return f.Path == "node" && f.Size > 0 }) {
+		return false // it does not say yet whose it is
+	}
+	w.stop(n, true)
+	n.spare, n.disk, n.foreign = n.disk, other, true
+	w.start(n)
+	if n.alive {
+		w.failAt("start", "node %d starts on the disk of node %d", n.id, o.id)
+	}
+	return true
+}
+
+// accepted is what a node does with a link: n is met by another node in its present life. A moment
+// later the other's disk knows it.
+func (w *World) accepted(by, n core.NodeID) {
+	if o := w.nodes[n]; o.old != nil && o.start >= o.metAs && o.met>>by&1 == 0 {
+		o.met |= 1 << by
+		o.metAt = w.now
+	}
+}
+
+func isSegment(path string) bool { return strings.HasSuffix(path, ".log") }
