@@ -184,7 +184,7 @@ func (s *State) Installed(n core.NodeID, g core.GroupID, i core.Index, t core.Te
 		c.first, c.log = i+1, nil
 		c.committed, c.applied = i, i
 	}
-	c.next, c.completed = end, max(c.completed, i) // no acknowledgement leaves before it is synced
+	c.next = end // Completed says when it is durable: a crash may come before
 }
 
 // BecameLeader: I2 and I3. It says nothing of the leader's own vote: with a slow disk two others may

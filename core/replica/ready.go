@@ -154,6 +154,7 @@ func (r *Replica) append(m *raftpb.Message) {
 	}
 	if m.Snapshot != nil {
 		a.seq = r.h.Journal().Seq() + 1 // the checkpoint that install wrote
+		a.snap = m.Snapshot.Metadata.Index
 		r.h.Awaits(r)
 	}
 	r.appends = append(r.appends, a)
@@ -328,6 +329,9 @@ func (r *Replica) finishAppends() {
 			}
 			r.matched(r.cfg.ID, a.last)
 			r.answerOnes()
+		}
+		if o := r.cfg.Observer; o != nil && a.snap > 0 {
+			o.Completed(r.cfg.Node, r.cfg.Group, core.Index(a.snap))
 		}
 		for i := range a.resp {
 			r.respond(&a.resp[i])

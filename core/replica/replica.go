@@ -62,6 +62,7 @@ type appending struct {
 	ops  int    // other disk operations that are outstanding
 	last uint64 // index of its last entry, 0 when it has none
 	term uint64 // of that entry
+	snap uint64 // index of the snapshot that it installed; 0: none
 	resp []raftpb.Message
 }
 
