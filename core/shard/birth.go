@@ -278,7 +278,7 @@ func (h *home) heardHello(n core.NodeID, l *link, in hello) {
 		return
 	}
 	known := s.id.seen(n)
-	if known != nil && known.Incarnation == in.incarnation && known.Start == in.start {
+	if known != nil && known.Incarnation == in.incarnation && known.Start == in.start && !h.writing {
 		l.member = true
 		h.linked(n, l)
 		return
@@ -360,6 +360,8 @@ func (h *home) becomeMember() {
 	s := h.s
 	h.member = true
 	id := s.id
+	id.Seen = nil // shard 0's own
+	s.onOthers(func(t *Shard) { t.id = id })
 	h.links.Each(func(n core.NodeID, l *link) {
 		if l.out {
 			h.sayHello(n, l, "")
@@ -368,6 +370,5 @@ func (h *home) becomeMember() {
 			h.heardHello(n, l, *l.hello)
 		}
 	})
-	s.join(id)
-	s.onOthers(func(t *Shard) { t.join(id) })
+	s.bearMeta()
 }

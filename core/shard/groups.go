@@ -95,18 +95,18 @@ func (h *home) bootDone() {
 	h.s.onOthers(f)
 }
 
-// join makes this shard part of the cluster.
-func (s *Shard) join(id Identity) {
-	s.id = id
-	if s.home != nil && s.groups.At(core.MetaGroup) == nil {
-		var voters []core.RaftID
-		for _, n := range s.cfg.Peers {
-			voters = append(voters, core.NewRaftID(1, n))
-		}
-		s.birth(core.MetaGroup, metaDir, [16]byte{}, voters, replica.Settings{MinInsync: 1, SegmentBytes: 1 << 30})
-		if len(s.cfg.Peers) > 0 && s.cfg.Peers[0] == s.cfg.Node {
-			s.groups.At(core.MetaGroup).r.Prefer()
-		}
+// bearMeta makes shard 0 a voter of the metadata group, unless it has been one before.
+func (s *Shard) bearMeta() {
+	if s.groups.At(core.MetaGroup) != nil {
+		return
+	}
+	var voters []core.RaftID
+	for _, n := range s.cfg.Peers {
+		voters = append(voters, core.NewRaftID(1, n))
+	}
+	s.birth(core.MetaGroup, metaDir, [16]byte{}, voters, replica.Settings{MinInsync: 1, SegmentBytes: 1 << 30})
+	if len(s.cfg.Peers) > 0 && s.cfg.Peers[0] == s.cfg.Node {
+		s.groups.At(core.MetaGroup).r.Prefer()
 	}
 }
 

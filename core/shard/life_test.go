@@ -150,16 +150,40 @@ func TestAStopHandsLeadershipsOver(t *testing.T) {
 }
 
 func TestAWipedNodeIsRefused(t *testing.T) {
-	r := newRig(t, 3, 1)
+	for k, name := range []string{"the one that formed the cluster", "the second", "the last to join"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, 3, 1)
+			r.open()
+			n := r.nodes[k]
+			r.kill(n)
+			n.disk = rigDisk{}
+			r.run(core.Second)
+			r.start(n)
+			r.run(3 * core.Second)
+			for _, text := range r.fatal {
+				if strings.Contains(text, "is empty, but node") {
+					return
+				}
+			}
+			t.Fatalf("it was let in: %q\n%s", r.fatal, r.describe())
+		})
+	}
+}
+
+// Whom a node listens to, its disk remembers: a wiped node that meets this one alone must be refused.
+func TestEveryDiskRemembersAllItsPeers(t *testing.T) {
+	r := newRig(t, 3, 2)
 	r.open()
-	n := r.nodes[2]
-	r.kill(n)
-	n.disk = rigDisk{}
-	r.run(core.Second)
-	r.start(n)
-	r.run(3 * core.Second)
-	if len(r.fatal) == 0 || !strings.Contains(r.fatal[0], "empty") {
-		t.Fatalf("it was let in: %q\n%s", r.fatal, r.describe())
+	for _, n := range r.nodes {
+		rec, err := Recover(n.disk, n.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range r.nodes {
+			if k := rec.Identity.seen(o.id); o != n && (k == nil || *k != Seen{Node: o.id, Incarnation: 1, Start: 1}) {
+				t.Errorf("node %d remembers of node %d: %v", n.id, o.id, k)
+			}
+		}
 	}
 }
 
