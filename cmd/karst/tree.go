@@ -48,7 +48,7 @@ func newRoot() *cobra.Command {
 		}
 	}
 	add("run", newDev(), newStart(), newDemo(), newSim())
-	add("use", newTopic(), newProduce(), newConsume(), newGroup(), newCluster(), newCheck(), newKafka())
+	add("use", newTopic(), newProduce(), newConsume(), newGroup(), newCluster(), newCheck(), newLogs(), newKafka())
 	add("know", newDocs(), newVersion())
 	root.SetFlagErrorFunc(flagError)
 	return root
