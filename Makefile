@@ -31,15 +31,14 @@ lint: ## karst-vet, go vet, staticcheck
 	$(GO) vet ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -checks inherit,-ST1005 ./...
 
-sim: ## one seed of the simulator; SEED=n FOR=60s, TRACE=--trace prints every event
-	$(GO) run ./cmd/karst sim run --seed $(SEED) --for $(FOR) $(TRACE)
+sim: ## one seed of the simulator, SEED=n FOR=60s, or PLAN=file; TRACE=--trace prints every event
+	$(GO) run ./cmd/karst sim run $(if $(PLAN),--plan $(PLAN),--seed $(SEED) --for $(FOR)) $(TRACE)
 
 sweep: ## many seeds, each twice; SEEDS=a..b FOR=60s
 	$(GO) run ./cmd/karst sim run --seeds $(SEEDS) --for $(FOR) --twice
 
-soak: ## seeds that nobody has seen, until a promise breaks or ^C
-	$(GO) build -o bin/karst ./cmd/karst
-	a=$$(date +%s)000; while bin/karst sim run --seeds $$a..$$((a + 999)) --for $(FOR); do a=$$((a + 1000)); done; exit 1
+soak: ## seeds that nobody has played, into docs/soak.md; FOR_HOURS=h or SEEDS=n, else until ^C; FOR=60s
+	GO="$(GO)" FOR=$(FOR) FOR_HOURS=$(FOR_HOURS) SEEDS=$(if $(findstring ..,$(SEEDS)),,$(SEEDS)) .ci/soak
 
 mutants: ## plants each bug of the code in turn; the simulator must find it within 500 seeds
 	GO="$(GO)" .ci/mutants

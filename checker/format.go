@@ -106,6 +106,7 @@ type fieldRule struct {
 
 const (
 	maxInt    = 1<<63 - 1
+	maxText   = 1 << 16
 	maxCount  = 1 << 20
 	maxNumber = 1<<16 - 1 // of processes, producers and partitions
 )
@@ -153,6 +154,7 @@ const (
 	fields
 	fOp      // handled apart
 	fOutcome // handled apart
+	noField  // before the first
 )
 
 var rules = [fields]fieldRule{
@@ -195,30 +197,32 @@ var rules = [fields]fieldRule{
 	fValue:       {name: "value", shape: text, str: func(o *Op) *string { return &o.Value }},
 }
 
-// kindRule says which fields an operation has: always, when it was ok, and if the recorder likes.
+// kindRule says which fields an operation has: always, when it was ok, if the recorder likes, and
+// those two together. What stands in an answer has no place in an operation that got none: nobody
+// would judge it.
 type kindRule struct {
-	name              string
-	always, ok, maybe []field
+	name                     string
+	always, ok, maybe, okMay []field
 }
 
 var kindRules = [kinds]kindRule{
 	Produce: {"produce", []field{fTopic, fPartition, fProducer, fFirst, fCount, fAcks}, nil,
-		[]field{fWhole, fPID, fEpoch, fSeq, fBase, fSums}},
-	Assign:         {"assign", []field{fTopic, fPartition, fFrom}, nil, nil},
-	Fetch:          {"fetch", []field{fTopic, fPartition, fFrom}, []field{fRuns, fHW}, []field{fLeaderEpoch, fSums, fBad}},
-	Scan:           {"scan", []field{fTopic, fPartition, fBase, fCount}, []field{fRuns}, []field{fPID, fEpoch, fSeq, fSums, fTimes, fBad}},
-	Sealed:         {"sealed", []field{fTopic, fPartition, fFrom, fEnd}, nil, nil},
-	ListOffsets:    {"list_offsets", []field{fTopic, fPartition, fAt}, []field{fOffset}, []field{fLeaderEpoch}},
-	Commit:         {"commit", []field{fGroup, fTopic, fPartition, fOffset, fToken}, nil, []field{fMember, fGeneration}},
-	FetchOffset:    {"fetch_offset", []field{fGroup, fTopic, fPartition}, []field{fOffset, fToken}, nil},
-	Own:            {"own", []field{fGroup, fMember, fTopic}, []field{fGeneration, fPartitions}, nil},
-	InitProducer:   {"init_producer", nil, []field{fPID, fEpoch}, nil},
-	CreateTopic:    {"create_topic", []field{fTopic, fCount}, nil, []field{fTopicID}},
-	DeleteTopic:    {"delete_topic", []field{fTopic}, nil, nil},
-	GrowTopic:      {"grow_topic", []field{fTopic, fCount}, nil, nil},
-	Metadata:       {"metadata", []field{fTopic}, []field{fNode, fExists}, []field{fTopicID, fCount, fLeaders}},
-	AlterConfig:    {"alter_config", []field{fResource, fKey, fValue}, nil, nil},
-	DescribeConfig: {"describe_config", []field{fResource, fKey}, []field{fValue}, nil},
+		[]field{fWhole, fPID, fEpoch, fSeq, fSums}, []field{fBase}},
+	Assign:         {"assign", []field{fTopic, fPartition, fFrom}, nil, nil, nil},
+	Fetch:          {"fetch", []field{fTopic, fPartition, fFrom}, []field{fRuns, fHW}, nil, []field{fLeaderEpoch, fSums, fBad}},
+	Scan:           {"scan", []field{fTopic, fPartition, fBase, fCount}, []field{fRuns}, nil, []field{fPID, fEpoch, fSeq, fSums, fTimes, fBad}},
+	Sealed:         {"sealed", []field{fTopic, fPartition, fFrom, fEnd}, nil, nil, nil},
+	ListOffsets:    {"list_offsets", []field{fTopic, fPartition, fAt}, []field{fOffset}, nil, []field{fLeaderEpoch}},
+	Commit:         {"commit", []field{fGroup, fTopic, fPartition, fOffset, fToken}, nil, []field{fMember, fGeneration}, nil},
+	FetchOffset:    {"fetch_offset", []field{fGroup, fTopic, fPartition}, []field{fOffset, fToken}, nil, nil},
+	Own:            {"own", []field{fGroup, fMember, fTopic}, []field{fGeneration, fPartitions}, nil, nil},
+	InitProducer:   {"init_producer", nil, []field{fPID, fEpoch}, nil, nil},
+	CreateTopic:    {"create_topic", []field{fTopic, fCount}, nil, nil, []field{fTopicID}},
+	DeleteTopic:    {"delete_topic", []field{fTopic}, nil, nil, nil},
+	GrowTopic:      {"grow_topic", []field{fTopic, fCount}, nil, nil, nil},
+	Metadata:       {"metadata", []field{fTopic}, []field{fNode, fExists}, nil, []field{fTopicID, fCount, fLeaders}},
+	AlterConfig:    {"alter_config", []field{fResource, fKey, fValue}, nil, nil, nil},
+	DescribeConfig: {"describe_config", []field{fResource, fKey}, []field{fValue}, nil, nil},
 }
 
 func (k Kind) String() string { return kindRules[k].name }
@@ -232,8 +236,9 @@ func (s fieldSet) has(f field) bool { return s>>f&1 == 1 }
 
 var (
 	fieldByName  = map[string]field{"op": fOp, "outcome": fOutcome}
+	fieldNames   = [noField]string{fOp: "op", fOutcome: "outcome"}
 	kindByName   = map[string]Kind{}
-	allowed      [kinds]fieldSet // looked up
+	allowed      [kinds][outcomes]fieldSet
 	required     [kinds][outcomes]fieldSet
 	defaultsOfOp = Op{PID: -1, Epoch: -1, Seq: -1, Base: -1, HW: -1, LeaderEpoch: -1, Offset: -1, Generation: -1}
 )
@@ -241,27 +246,27 @@ var (
 func init() {
 	for f := range fields {
 		fieldByName[rules[f].name] = f
+		fieldNames[f] = rules[f].name
 	}
 	common := fieldSet(1<<fProcess | 1<<fCall | 1<<fDone)
 	for k := range kinds {
 		r := &kindRules[k]
 		kindByName[r.name] = k
-		need := common
-		for _, f := range r.always {
-			need |= 1 << f
-		}
+		need := common | setOf(r.always)
+		may := need | 1<<fError | setOf(r.maybe)
 		for o := range outcomes {
-			required[k][o] = need
+			required[k][o], allowed[k][o] = need, may
 		}
-		allowed[k] = need | 1<<fError
-		for _, f := range r.ok {
-			required[k][OK] |= 1 << f
-			allowed[k] |= 1 << f
-		}
-		for _, f := range r.maybe {
-			allowed[k] |= 1 << f
-		}
+		required[k][OK] |= setOf(r.ok)
+		allowed[k][OK] |= setOf(r.ok) | setOf(r.okMay)
 	}
+}
+
+func setOf(l []field) (s fieldSet) {
+	for _, f := range l {
+		s |= 1 << f
+	}
+	return s
 }
 
 // NewOp is an operation whose optional fields say that nothing is known.
@@ -297,14 +302,19 @@ func AppendOp(b []byte, o *Op) []byte {
 	for _, f := range r.always {
 		b = appendField(b, f, o)
 	}
-	for _, f := range r.ok {
-		if o.Outcome == OK {
-			b = appendField(b, f, o)
-		}
-	}
 	for _, f := range r.maybe {
 		if !isDefault(f, o) {
 			b = appendField(b, f, o)
+		}
+	}
+	if o.Outcome == OK {
+		for _, f := range r.ok {
+			b = appendField(b, f, o)
+		}
+		for _, f := range r.okMay {
+			if !isDefault(f, o) {
+				b = appendField(b, f, o)
+			}
 		}
 	}
 	return append(b, "}\n"...)

@@ -60,7 +60,7 @@ func (g *Groups) register(group string, at Place) *register {
 		r = &register{offsets: map[uint64]int64{}}
 		g.registers[k] = r
 		g.order = append(g.order, k)
-		g.held += 256
+		g.held += 256 + int64(len(group)+len(at.Topic))
 	}
 	return r
 }
@@ -71,7 +71,7 @@ func (g *Groups) members(group string) *members {
 		m = &members{owners: map[ownerKey]string{}, since: map[int64]Span{}}
 		g.groups[group] = m
 		g.names = append(g.names, group)
-		g.held += 512
+		g.held += 512 + int64(len(group))
 	}
 	return m
 }
@@ -128,6 +128,7 @@ func (g *Groups) Fetched(group string, at Place, offset int64, token string, s S
 // the answer with its partitions.
 func (g *Groups) Owned(group, member string, generation int64, topic string, partitions []int64, s Span) {
 	m := g.members(group)
+	g.held += int64(len(member) + len(topic))
 	was, ok := m.since[generation]
 	if ok {
 		s = Span{min(s.Call, was.Call), min(s.Ret, was.Ret)}

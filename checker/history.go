@@ -89,7 +89,11 @@ type topicPart struct {
 	epochs  map[int64]int16 // A18: by producer id, the newest in the log
 	scan    core.Offset     // A19: how far the log was scanned
 	scanned bool
-	fates   map[uint16]*[]fate
+	// where the scan began
+	scanFrom core.Offset
+	fates    map[uint16]*[]fate
+	mine     *[]fate // the ones used last, and whose
+	whose    uint16
 }
 
 type producerEpoch struct {
@@ -164,12 +168,7 @@ func (l *Log) say(v Value) string {
 const fateSize, shelfBytes = 24, 16*shelfSize + 64
 
 func (l *Log) fate(v Value) *fate {
-	p := l.parts[v.Partition]
-	fs := p.fates[v.Producer]
-	if fs == nil {
-		fs = new([]fate)
-		p.fates[v.Producer] = fs
-	}
+	fs := l.of(v)
 	if n := int(v.Counter) + 1 - len(*fs); n > 0 {
 		l.held += int64(n) * fateSize
 		for range n {
@@ -179,12 +178,24 @@ func (l *Log) fate(v Value) *fate {
 	return &(*fs)[v.Counter]
 }
 
+// of gives what is known of the records of v's producer in v's partition.
+func (l *Log) of(v Value) *[]fate {
+	p := l.parts[v.Partition]
+	if p.mine == nil || p.whose != v.Producer {
+		fs := p.fates[v.Producer]
+		if fs == nil {
+			fs = new([]fate)
+			p.fates[v.Producer] = fs
+			l.held += 64
+		}
+		p.mine, p.whose = fs, v.Producer
+	}
+	return p.mine
+}
+
 // known says how many counters of v's producer in v's partition were ever named.
 func (l *Log) known(v Value) int {
-	if fs := l.parts[v.Partition].fates[v.Producer]; fs != nil {
-		return len(*fs)
-	}
-	return 0
+	return len(*l.of(v))
 }
 
 func (l *Log) spot(p *topicPart, at core.Offset) *spot {
@@ -312,7 +323,7 @@ func (l *Log) place(v Value, at core.Offset, how string) {
 
 // Assigned: a reader begins, or begins again, at an offset of a partition.
 func (l *Log) Assigned(reader int, part int32, at core.Offset) {
-	l.next[readerKey{reader, part}] = cursor{at, -1}
+	l.moved(readerKey{reader, part}, cursor{at, -1})
 }
 
 // Read: a reader's poll op gave it a record. A7 and A8 compare with the poll before, A9 and A10 with
@@ -340,7 +351,13 @@ func (l *Log) follow(reader int, part int32, op int64, at, n core.Offset) {
 	case at < c.at:
 		l.fail(ids[1], "reader %d of %s was given offset %d again, %d must come next", reader, l.name(part), at, c.at)
 	}
-	l.next[k] = cursor{at + n, op}
+	l.moved(k, cursor{at + n, op})
+}
+
+func (l *Log) moved(k readerKey, c cursor) {
+	before := len(l.next)
+	l.next[k] = c
+	l.held += 64 * int64(len(l.next)-before)
 }
 
 func (l *Log) read(part int32, at core.Offset, v Value) {
@@ -391,6 +408,9 @@ func (l *Log) Latest(client int, part int32, e core.Epoch, end core.Offset) {
 		l.fail("A23", "client %d saw %s end at %d in epoch %d, and later at %d in epoch %d",
 			client, l.name(part), was.end, was.epoch, end, e)
 	}
+	if !ok {
+		l.held += 64
+	}
 	if !ok || e > was.epoch || e == was.epoch && end > was.end {
 		l.seen[k] = latest{e, max(end, was.end)}
 	}
@@ -409,7 +429,9 @@ func (l *Log) Scanned(part int32, base core.Offset, count int32, pid int64, epoc
 	if base != p.scan && (p.scanned || !l.Sparse) {
 		l.fail("A7", "the log of %s goes on at offset %d after %d", l.name(part), base, p.scan-1)
 	}
-	p.scanned = true
+	if !p.scanned {
+		p.scanned, p.scanFrom = true, base
+	}
 	p.scan = base + core.Offset(count)
 	if pid < 0 {
 		return
@@ -420,7 +442,11 @@ func (l *Log) Scanned(part int32, base core.Offset, count int32, pid int64, epoc
 	}
 	p.epochs[pid] = max(p.epochs[pid], epoch)
 	k := producerEpoch{pid, epoch}
-	if want, ok := p.seqs[k]; ok && seq != want {
+	want, ok := p.seqs[k]
+	if !ok {
+		l.held += 96 // in both maps
+	}
+	if ok && seq != want {
 		l.fail("A19", "%s, offset %d: producer %d epoch %d goes on with sequence %d, %d must come next",
 			l.name(part), base, pid, epoch, seq, want)
 	}

@@ -24,11 +24,11 @@ var jepsenCases = []struct {
 		a.at(283, 287).send(2, 0, 1, 537)
 	}},
 	{"inconsistent offsets: a send of unknown outcome takes no offset from another", nil, []string{"A1"}, func(a *tale) {
-		a.sendAs(Unknown, 1, 0, 1, -1, func(*Op) {})
+		a.maybe(1, 0, 1)
 		a.send(2, 0, 1, 0)
 	}},
 	{"inconsistent offsets: once it was read, it does", []string{"A1"}, nil, func(a *tale) {
-		a.sendAs(Unknown, 1, 0, 1, -1, func(*Op) {})
+		a.maybe(1, 0, 1)
 		a.send(2, 0, 1, 0)
 		a.poll(3, Run{0, 1, 0, 1})
 	}},
@@ -38,15 +38,14 @@ var jepsenCases = []struct {
 	}},
 	{"G1a: a failed write is not read", nil, []string{"A5"}, func(a *tale) {
 		a.sendAs(Fail, 1, 0, 1, -1, func(*Op) {})
-		a.sendAs(Unknown, 1, 1, 1, -1, func(*Op) {})
+		a.maybe(1, 1, 1)
 		a.poll(2, Run{0, 1, 1, 1})
 	}},
 	{"lost write: a read above shows that two are missing", []string{"A3"}, []string{"A1", "A4"}, func(a *tale) {
 		a.send(1, 0, 1, 0)
 		a.send(1, 1, 1, 1)
-		a.sendAs(Unknown, 2, 0, 1, -1, func(*Op) {})
-		a.assign(3, 2)
-		a.poll(3, Run{2, 2, 0, 1})
+		a.maybe(2, 0, 1)
+		a.seek(3, Run{2, 2, 0, 1})
 	}},
 	{"lost write: nobody has read as far", nil, []string{"A3"}, func(a *tale) {
 		a.send(1, 0, 1, 0)
@@ -57,17 +56,16 @@ var jepsenCases = []struct {
 		a.send(1, 0, 1, 0)
 		a.send(2, 0, 1, 0)
 		a.send(2, 1, 1, 2)
-		a.assign(3, 0)
-		a.poll(3, Run{0, 2, 0, 1}, Run{2, 2, 1, 1})
+		a.seek(3, Run{0, 2, 0, 1}, Run{2, 2, 1, 1})
 	}},
 	{"lost write: of an atomic send with an unknown outcome nothing was read", nil, []string{"A3"}, func(a *tale) {
-		a.sendAs(Unknown, 1, 0, 2, -1, func(*Op) {})
-		a.sendAs(Unknown, 2, 0, 1, -1, func(*Op) {})
+		a.maybe(1, 0, 2)
+		a.maybe(2, 0, 1)
 		a.poll(3, Run{0, 2, 0, 1})
 	}},
 	{"lost write: of an atomic send with an unknown outcome a part was read", []string{"A3"}, nil, func(a *tale) {
-		a.sendAs(Unknown, 1, 0, 2, -1, func(*Op) {})
-		a.sendAs(Unknown, 2, 0, 1, -1, func(*Op) {})
+		a.maybe(1, 0, 2)
+		a.maybe(2, 0, 1)
 		a.poll(3, Run{0, 1, 0, 1}, Run{1, 2, 0, 1})
 	}},
 	{"poll skip: offsets between two polls are left out", []string{"A7"}, []string{"A8", "A9"}, func(a *tale) { skips(a, false) }},
@@ -84,31 +82,28 @@ var jepsenCases = []struct {
 	}},
 	{"internal poll skip: within one poll", []string{"A9"}, []string{"A7"}, func(a *tale) {
 		a.sendAs(Unknown, 1, 0, 4, -1, pieces)
-		a.assign(2, 1)
-		a.poll(2, Run{1, 1, 0, 1}, Run{4, 1, 3, 1})
+		a.seek(2, Run{1, 1, 0, 1}, Run{4, 1, 3, 1})
 		a.poll(3, Run{2, 1, 1, 1})
 	}},
 	{"internal nonmonotonic poll: within one poll, and the same again", []string{"A10"}, []string{"A8"}, func(a *tale) {
 		a.sendAs(Unknown, 1, 0, 3, -1, pieces)
-		a.assign(2, 1)
-		a.poll(2, Run{1, 1, 0, 3}, Run{1, 1, 0, 1})
+		a.seek(2, Run{1, 1, 0, 3}, Run{1, 1, 0, 1})
 		a.poll(3, Run{2, 1, 1, 2}, Run{3, 1, 2, 1})
 	}},
 	{"internal send skip: another producer's record between two of one send is allowed", nil, []string{"A11", "A12", "A2"}, func(a *tale) {
 		a.sendAs(Unknown, 1, 0, 2, -1, pieces)
-		a.sendAs(Unknown, 2, 0, 1, -1, func(*Op) {})
+		a.maybe(2, 0, 1)
 		a.poll(3, Run{1, 1, 0, 1}, Run{2, 2, 0, 1}, Run{3, 1, 1, 1})
 	}},
 	{"internal nonmonotonic send: as polls show", []string{"A12"}, nil, func(a *tale) {
 		a.sendAs(Unknown, 1, 0, 2, -1, pieces)
-		a.sendAs(Unknown, 2, 0, 1, -1, func(*Op) {})
+		a.maybe(2, 0, 1)
 		a.poll(3, Run{2, 1, 1, 1}, Run{3, 2, 0, 1}, Run{4, 1, 0, 1})
 	}},
 	{"duplicate: acknowledged at one offset and read at another", []string{"A2"}, nil, func(a *tale) {
 		a.send(1, 0, 1, 1)
-		a.sendAs(Unknown, 2, 0, 1, -1, func(*Op) {})
-		a.assign(3, 2)
-		a.poll(3, Run{2, 2, 0, 1}, Run{3, 1, 0, 1})
+		a.maybe(2, 0, 1)
+		a.seek(3, Run{2, 2, 0, 1}, Run{3, 1, 0, 1})
 	}},
 	{"duplicate: the same record twice by two readers is none", nil, []string{"A2"}, func(a *tale) {
 		a.send(1, 0, 1, 0)
@@ -133,8 +128,7 @@ func pieces(o *Op) { o.Whole = false }
 // skips: reader 2 sees offsets 1, 2, then 4, then 7; others show that 3 and 6 exist.
 func skips(a *tale, assigned bool) {
 	a.sendAs(Unknown, 1, 0, 8, -1, pieces)
-	a.assign(2, 1)
-	a.poll(2, Run{1, 1, 1, 2})
+	a.seek(2, Run{1, 1, 1, 2})
 	a.poll(3, Run{3, 1, 3, 1})
 	for _, at := range []int64{4, 7} {
 		if assigned {
@@ -142,15 +136,13 @@ func skips(a *tale, assigned bool) {
 		}
 		a.poll(2, Run{at, 1, at, 1})
 	}
-	a.assign(4, 6)
-	a.poll(4, Run{6, 1, 6, 1})
+	a.seek(4, Run{6, 1, 6, 1})
 }
 
 // returns: reader 2 sees offsets 1 to 3, and then 2 to 4.
 func returns(a *tale, assigned bool) {
 	a.sendAs(Unknown, 1, 0, 5, -1, pieces)
-	a.assign(2, 1)
-	a.poll(2, Run{1, 1, 1, 3})
+	a.seek(2, Run{1, 1, 1, 3})
 	if assigned {
 		a.assign(2, 2)
 	}

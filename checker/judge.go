@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -55,15 +56,18 @@ type Judge struct {
 	Topics    *Topics
 	Producers *Producers
 
+	// Heard is called for each violation, at once; nil: nobody is.
+	Heard func(Violation)
+
 	limits  Limits
 	verdict Verdict
 	kept    map[string]int
 	places  map[Place]int32
 	names   []Place
 	tracks  []*track // by the number of the partition
-	cells   map[string]*Object
+	cells   map[cellKey]*Object
 	known   []*Object // cells, as they were first named
-	others  int64     // operations on anything but partitions
+	others  int64     // operations on anything but partitions, that were ok
 	held    int64
 }
 
@@ -100,7 +104,7 @@ func NewJudge(limits Limits) *Judge {
 	if limits.Shown == 0 {
 		limits.Shown = 20
 	}
-	j := &Judge{limits: limits, kept: map[string]int{}, places: map[Place]int32{}, cells: map[string]*Object{}}
+	j := &Judge{limits: limits, kept: map[string]int{}, places: map[Place]int32{}, cells: map[cellKey]*Object{}}
 	j.verdict.Counts = map[string]int64{}
 	j.Log = NewLog(0, j.found)
 	j.Log.Late, j.Log.Sparse = true, true
@@ -111,6 +115,9 @@ func NewJudge(limits Limits) *Judge {
 
 func (j *Judge) found(v Violation) {
 	j.verdict.Counts[v.ID]++
+	if j.Heard != nil {
+		j.Heard(v)
+	}
 	if j.verdict.Counts[v.ID] <= int64(j.limits.Shown) {
 		j.verdict.Violations = append(j.verdict.Violations, v)
 	}
@@ -129,7 +136,7 @@ func (j *Judge) place(o *Op) (int32, error) {
 	j.names = append(j.names, p)
 	j.tracks = append(j.tracks, &track{order: Ordered{Units: true}, session: map[uint16]session{}})
 	j.Log.grow()
-	j.held += 1024
+	j.held += 1024 + int64(len(o.Topic))
 	return n, nil
 }
 
@@ -150,22 +157,38 @@ func (j *Judge) Tell(o *Op) error {
 			return err
 		}
 	case Commit:
-		j.others++
+		j.other(o)
 		j.Groups.Committed(o.Group, Place{o.Topic, o.Partition}, o.Offset, o.Token, o.Generation, span, o.Outcome, stale(o.Error))
 	case Own:
-		j.others++
+		j.other(o)
 		if o.Outcome == OK {
 			j.Groups.Owned(o.Group, o.Member, o.Generation, o.Topic, o.Partitions, span)
 		}
 	default:
-		j.others++
+		j.other(o)
 		j.cell(o, span)
 		j.administer(o, span)
 	}
-	if held := j.held + j.Log.held + j.Groups.held + j.Topics.held + j.Producers.held; held > j.limits.Bytes {
+	return j.bounded()
+}
+
+// other counts what happened beside partitions.
+func (j *Judge) other(o *Op) {
+	if o.Outcome == OK {
+		j.others++
+	}
+}
+
+func (j *Judge) bounded() error {
+	if j.heldBytes() > j.limits.Bytes {
 		return fmt.Errorf("%w: it takes more than %d MiB of memory; judge it in parts or with a higher limit", ErrHistory, j.limits.Bytes>>20)
 	}
 	return nil
+}
+
+// heldBytes is roughly what all judges hold.
+func (j *Judge) heldBytes() int64 {
+	return j.held + j.Log.held + j.Groups.held + j.Topics.held + j.Producers.held
 }
 
 func (j *Judge) administer(o *Op, span Span) {
@@ -199,6 +222,9 @@ func (j *Judge) record(o *Op, n int32) error {
 	case Produce:
 		return j.produce(o, n, t)
 	case Assign:
+		if o.Outcome != OK {
+			return fmt.Errorf("%w: a reader that chose its position did so: an assign is ok", ErrHistory)
+		}
 		j.Log.Assigned(int(o.Process), n, core.Offset(o.From))
 	case Fetch:
 		return j.fetch(o, n)
@@ -208,6 +234,9 @@ func (j *Judge) record(o *Op, n int32) error {
 		p := j.Log.parts[n]
 		if t.sealed || o.Outcome != OK || o.End < o.From || o.End > o.From && p.scan != core.Offset(o.End) {
 			return fmt.Errorf("%w: %v is sealed from %d to %d, and its final read reached %d", ErrHistory, j.names[n], o.From, o.End, p.scan)
+		}
+		if p.scanned && p.scanFrom > core.Offset(o.From) {
+			return fmt.Errorf("%w: %v is sealed from %d, and its final read began at %d", ErrHistory, j.names[n], o.From, p.scanFrom)
 		}
 		t.sealed, t.order.Start = true, o.From
 	case ListOffsets:
@@ -279,7 +308,7 @@ func (j *Judge) produce(o *Op, n int32, t *track) error {
 
 // since numbers the producer ids that a producer had in a partition, one after the other.
 func (t *track) since(producer uint16, pid int64) uint16 {
-	s, ok := t.session[producer]
+	s, ok := t.session[producer] // not more of them than fates, which are counted
 	if !ok || s.pid != pid {
 		if ok {
 			s.number++
@@ -295,7 +324,6 @@ func (j *Judge) fetch(o *Op, n int32) error {
 	k := readerKey{reader, n}
 	if _, ok := j.Log.next[k]; !ok {
 		j.Log.Assigned(reader, n, core.Offset(o.From))
-		j.held += 64
 	}
 	if o.Outcome != OK {
 		if o.Error == "OFFSET_OUT_OF_RANGE" && j.Log.next[k].at == core.Offset(o.From) {
@@ -324,7 +352,7 @@ func (j *Judge) runs(o *Op, n int32) (end core.Offset, err error) {
 	}
 	for _, r := range o.Runs {
 		v := Value{uint16(r[1]), uint16(n), uint32(r[2])}
-		if err := j.near(v, r[3]); err != nil {
+		if err := cmp.Or(j.near(v, r[3]), j.bounded()); err != nil {
 			return 0, err
 		}
 		at, count := core.Offset(r[0]), core.Offset(r[3])
@@ -349,6 +377,9 @@ func (j *Judge) runs(o *Op, n int32) (end core.Offset, err error) {
 func (j *Judge) scan(o *Op, n int32, t *track) error {
 	if t.sealed || o.Outcome != OK || o.Base < 0 {
 		return fmt.Errorf("%w: a final read of %v that is sealed already, or not ok", ErrHistory, j.names[n])
+	}
+	if o.PID >= 0 && (o.Epoch < 0 || o.Seq < 0) {
+		return fmt.Errorf("%w: a batch of producer %d without its epoch and sequence", ErrHistory, o.PID)
 	}
 	if len(o.Times) > 0 && int64(len(o.Times)) != o.Count {
 		return fmt.Errorf("%w: %d times for %d records", ErrHistory, len(o.Times), o.Count)

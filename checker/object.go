@@ -46,24 +46,34 @@ func (j *Judge) Objects(visit func(*Object)) {
 	}
 }
 
+// cellKey is a topic, or a resource with a configuration key.
+type cellKey struct{ id, name, key string }
+
+func (k cellKey) object() *Object {
+	if k.id == "L2" {
+		return &Object{ID: k.id, Name: "topic " + k.name}
+	}
+	return &Object{ID: k.id, Name: "configuration " + k.name + " " + k.key}
+}
+
 // cell keeps operations on topics and configurations for Objects.
 func (j *Judge) cell(o *Op, span Span) {
-	name, id := "", "L2"
+	var k cellKey
 	switch o.Kind {
 	case CreateTopic, DeleteTopic, GrowTopic, Metadata:
-		name = "topic " + o.Topic
+		k = cellKey{"L2", o.Topic, ""}
 	case AlterConfig, DescribeConfig:
-		name, id = "configuration "+o.Resource+" "+o.Key, "L3"
+		k = cellKey{"L3", o.Resource, o.Key}
 	default:
 		return
 	}
-	c := j.cells[name]
+	c := j.cells[k]
 	if c == nil {
-		c = &Object{ID: id, Name: name}
-		j.cells[name] = c
+		c = k.object()
+		j.cells[k] = c
 		j.known = append(j.known, c)
-		j.held += 256
+		j.held += 256 + int64(len(k.name)+len(k.key))
 	}
 	c.Cell = append(c.Cell, CellOp{o.Kind, o.Outcome, o.Error, o.Exists, o.TopicID, o.Count, o.Value, span})
-	j.held += 128
+	j.held += 128 + int64(len(o.Error)+len(o.TopicID)+len(o.Value))
 }

@@ -13,8 +13,8 @@ import (
 // maxLine bounds a line of a history: a poll of some 100,000 records.
 const maxLine = 16 << 20
 
-// maxNames bounds the distinct names (topics, groups, members..) that a reader keeps.
-const maxNames = 1 << 20
+// maxNames bounds the distinct names (topics, groups, members..) that a reader keeps, in bytes.
+const maxNames = 64 << 20
 
 // ErrHistory wraps every reason for which a file is not a history that can be judged. It is never a
 // verdict: nothing is known of the broker.
@@ -33,6 +33,9 @@ type Reader struct {
 	done  int64   // when the operation before ended
 	busy  []int64 // by process: when its last operation ended that is no produce
 	names map[string]string
+	sizes int                       // bytes of names
+	last  [fields]string            // the text that each field had last
+	after [kinds][noField + 1]field // the field that stood behind each one last
 	p     parser
 	ended bool
 }
@@ -100,12 +103,55 @@ func (d *Reader) header(line []byte) error {
 	if h.Version != FormatVersion {
 		return d.bad("format version %d; this build knows version %d", h.Version, FormatVersion)
 	}
-	dec = json.NewDecoder(bytes.NewReader(line))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&h); err != nil || dec.InputOffset() != int64(len(line)) {
+	d.p = parser{b: line, d: d}
+	if err := d.p.header(); err != nil {
 		return d.bad("the first line holds more than this version has: %v", err)
 	}
 	d.Recorder = h.Recorder
+	return nil
+}
+
+// header makes sure that a first line, which was understood, holds each of its fields once and
+// nothing else.
+func (p *parser) header() error {
+	seen := map[string]bool{}
+	for next := byte('{'); ; next = ',' {
+		if err := p.want(next); err != nil {
+			return err
+		}
+		raw, err := p.raw()
+		if err != nil {
+			return err
+		}
+		name := string(raw)
+		if seen[name] {
+			return fmt.Errorf("%q stands twice", name)
+		}
+		seen[name] = true
+		if err := p.want(':'); err != nil {
+			return err
+		}
+		switch name {
+		case "format", "recorder":
+			_, err = p.raw()
+		case "version":
+			_, err = p.number(&fieldRule{max: maxInt})
+		default:
+			err = fmt.Errorf("unknown field %q", name)
+		}
+		if err != nil {
+			return err
+		}
+		if p.take('}') {
+			return p.nothing()
+		}
+	}
+}
+
+func (p *parser) nothing() error {
+	if p.space(); p.at != len(p.b) {
+		return fmt.Errorf("something follows at byte %d", p.at+1)
+	}
 	return nil
 }
 
@@ -179,16 +225,22 @@ func (d *Reader) ordered(o *Op) error {
 }
 
 // name keeps one copy of each text.
-func (d *Reader) name(b []byte) (string, error) {
-	if s, ok := d.names[string(b)]; ok {
-		return s, nil
+func (d *Reader) name(f field, b []byte) string {
+	if d.last[f] == string(b) {
+		return d.last[f]
 	}
-	if len(d.names) >= maxNames {
-		clear(d.names) // tokens of commits: each is used once or twice
+	s, ok := d.names[string(b)]
+	if !ok {
+		if d.sizes > maxNames {
+			clear(d.names) // tokens of commits: each is used once or twice
+			d.sizes = 0
+		}
+		s = string(b)
+		d.sizes += len(s) + 64
+		d.names[s] = s
 	}
-	s := strings.Clone(string(b))
-	d.names[s] = s
-	return s, nil
+	d.last[f] = s
+	return s
 }
 
 // parser reads one line: a flat JSON object. Only what the format allows is understood.
@@ -206,6 +258,10 @@ func (p *parser) space() {
 }
 
 func (p *parser) take(c byte) bool {
+	if p.at < len(p.b) && p.b[p.at] == c {
+		p.at++
+		return true
+	}
 	p.space()
 	if p.at < len(p.b) && p.b[p.at] == c {
 		p.at++
@@ -226,9 +282,10 @@ func (p *parser) operation(o *Op) error {
 		return err
 	}
 	var seen fieldSet
+	f := noField
 	for {
-		f, err := p.key()
-		if err != nil {
+		var err error
+		if f, err = p.key(&p.d.after[o.Kind][f]); err != nil {
 			return err
 		}
 		if seen.has(f) {
@@ -245,8 +302,8 @@ func (p *parser) operation(o *Op) error {
 			return err
 		}
 	}
-	if p.space(); p.at != len(p.b) {
-		return fmt.Errorf("something follows the operation at byte %d", p.at+1)
+	if err := p.nothing(); err != nil {
+		return err
 	}
 	return complete(o, seen)
 }
@@ -260,8 +317,8 @@ func complete(o *Op, seen fieldSet) error {
 	if missing := required[o.Kind][o.Outcome] &^ seen; missing != 0 {
 		return fmt.Errorf("%v %v lacks %s", o.Kind, o.Outcome, named(missing))
 	}
-	if extra := seen &^ allowed[o.Kind]; extra != 0 {
-		return fmt.Errorf("%v has no field %s", o.Kind, named(extra))
+	if extra := seen &^ allowed[o.Kind][o.Outcome]; extra != 0 {
+		return fmt.Errorf("%v %v has no field %s", o.Kind, o.Outcome, named(extra))
 	}
 	return nil
 }
@@ -276,16 +333,21 @@ func named(s fieldSet) string {
 	return strings.Join(names, ", ")
 }
 
-func (p *parser) key() (field, error) {
+// key reads the name of a field. Lines are written by programs, so the one that stood here the last
+// time is tried first.
+func (p *parser) key(guess *field) (field, error) {
 	raw, err := p.raw()
 	if err != nil {
 		return 0, err
 	}
-	f, ok := fieldByName[string(raw)]
-	if !ok {
-		return 0, fmt.Errorf("unknown field %q", raw)
+	if fieldNames[*guess] != string(raw) {
+		f, ok := fieldByName[string(raw)]
+		if !ok {
+			return 0, fmt.Errorf("unknown field %q", raw)
+		}
+		*guess = f
 	}
-	return f, p.want(':')
+	return *guess, p.want(':')
 }
 
 func (p *parser) value(f field, o *Op) (err error) {
@@ -299,8 +361,10 @@ func (p *parser) value(f field, o *Op) (err error) {
 		*r.num(o), err = p.number(r)
 	case text:
 		var raw []byte
-		if raw, err = p.raw(); err == nil {
-			*r.str(o), err = p.d.name(raw)
+		if raw, err = p.raw(); err == nil && len(raw) > maxText {
+			err = fmt.Errorf("it is longer than %d bytes", maxText)
+		} else if err == nil {
+			*r.str(o) = p.d.name(f, raw)
 		}
 	case truth:
 		*r.bit(o), err = p.truth()
@@ -343,15 +407,14 @@ func (p *parser) raw() ([]byte, error) {
 		return nil, err
 	}
 	from := p.at
-	for p.at < len(p.b) {
-		switch c := p.b[p.at]; {
+	for i, c := range p.b[from:] {
+		switch {
 		case c == '"':
-			p.at++
-			return p.b[from : p.at-1], nil
+			p.at = from + i + 1
+			return p.b[from : from+i], nil
 		case c == '\\' || c < ' ' || c >= 0x80:
 			return p.escaped(from)
 		}
-		p.at++
 	}
 	return nil, errors.New("a text has no end")
 }
@@ -441,6 +504,7 @@ func (p *parser) tuples(f field, r *fieldRule, o *Op) error {
 	if p.take(']') {
 		return nil
 	}
+	records := int64(0)
 	for {
 		var err error
 		if p.flat, err = p.list(p.flat[:0], r); err != nil {
@@ -454,7 +518,12 @@ func (p *parser) tuples(f field, r *fieldRule, o *Op) error {
 			if t[1] > maxNumber || t[2] > 1<<32-maxCount || t[3] < 1 || t[3] > maxCount {
 				return fmt.Errorf("%v is no run of records", t)
 			}
+			if records += t[3]; records > maxCount {
+				return fmt.Errorf("more than %d records", maxCount)
+			}
 			o.Runs = append(o.Runs, t)
+		} else if len(o.Leaders) > maxNumber {
+			return fmt.Errorf("more than %d partitions", maxNumber+1)
 		} else {
 			o.Leaders = append(o.Leaders, Leader(p.flat))
 		}

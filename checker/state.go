@@ -63,13 +63,15 @@ type group struct {
 	first   core.Index // of canon
 	canon   []canonical
 	leaders map[core.Term]core.RaftID
-	top     core.Term // the highest term that had a leader
-	entries map[entryKey]known
+	top     core.Term                       // the highest term that had a leader
+	entries map[core.Index]*[shelfSize]slot // by index / shelfSize
+	others  map[entryKey]known              // of further terms at one index
 	copies  []*copyOf
 	claims  []claim
 	shown   core.Offset // the highest high watermark that clients were shown
 	shownIn core.Epoch
 	digests map[core.Index]det.Hash
+	doubt   doubt
 }
 
 // State judges replicas; see RELIABILITY.md, invariants I1 to I10 and I12 (I11 shows where bytes are
@@ -102,15 +104,21 @@ func (s *State) Deafen() { s.deaf = true }
 func (s *State) Mute(on bool) { s.muted = on }
 
 func (s *State) fail(id string, n core.NodeID, g core.GroupID, format string, args ...any) {
-	if !s.deaf {
-		s.report(Violation{id, fmt.Sprintf("node %d, group %d: ", n, g) + fmt.Sprintf(format, args...)})
+	if s.deaf {
+		return
 	}
+	v := Violation{id, fmt.Sprintf("node %d, group %d: ", n, g) + fmt.Sprintf(format, args...)}
+	if p := s.groups[g]; p != nil && p.doubt.on {
+		p.doubt.kept = append(p.doubt.kept, v)
+		return
+	}
+	s.report(v)
 }
 
 func (s *State) at(n core.NodeID, g core.GroupID) (*group, *copyOf) {
 	p := s.groups[g]
 	if p == nil {
-		p = &group{id: g, leaders: map[core.Term]core.RaftID{}, entries: map[entryKey]known{},
+		p = &group{id: g, leaders: map[core.Term]core.RaftID{}, entries: map[core.Index]*[shelfSize]slot{}, others: map[entryKey]known{},
 			digests: map[core.Index]det.Hash{}, copies: make([]*copyOf, s.nodes)}
 		s.groups[g] = p
 	}
@@ -140,7 +148,8 @@ func (s *State) Restarted(n core.NodeID, g core.GroupID, first, last core.Index,
 	if s.muted {
 		return
 	}
-	_, c := s.at(n, g)
+	p, c := s.at(n, g)
+	p.doubt.reborn(c, last, hard.Term)
 	if hard.Term < c.term {
 		s.fail("I7", n, g, "term %d after a restart, but an answer in term %d had left", hard.Term, c.term)
 	}
@@ -215,6 +224,36 @@ func (s *State) BecameLeader(n core.NodeID, g core.GroupID, id core.RaftID, t co
 	}
 }
 
+// slot is what is known of the entry at one index: nearly always there is one only.
+type slot struct {
+	term core.Term // 0: none
+	known
+}
+
+// knows is what is known of the entry of term t at index i.
+func (p *group) knows(i core.Index, t core.Term) (known, bool) {
+	if s := p.entries[i/shelfSize]; s == nil || s[i%shelfSize].term == 0 {
+		return known{}, false
+	} else if x := &s[i%shelfSize]; x.term == t {
+		return x.known, true
+	}
+	k, ok := p.others[entryKey{i, t}]
+	return k, ok
+}
+
+func (p *group) learn(i core.Index, t core.Term, k known) {
+	s := p.entries[i/shelfSize]
+	if s == nil {
+		s = new([shelfSize]slot)
+		p.entries[i/shelfSize] = s
+	}
+	if x := &s[i%shelfSize]; x.term == 0 || x.term == t {
+		*x = slot{t, k}
+	} else {
+		p.others[entryKey{i, t}] = k
+	}
+}
+
 // Appended: I1, by the induction of raft: equal (index, term) means an equal entry and an equal
 // (index-1, term of it).
 func (s *State) Appended(n core.NodeID, g core.GroupID, i core.Index, t core.Term, hash det.Hash) {
@@ -233,17 +272,16 @@ func (s *State) Appended(n core.NodeID, g core.GroupID, i core.Index, t core.Ter
 	if len(c.log) > 0 {
 		prev = c.log[len(c.log)-1].term
 	}
-	k := entryKey{i, t}
-	was, ok := p.entries[k]
+	was, ok := p.knows(i, t)
 	switch {
 	case !ok:
-		p.entries[k] = known{hash, prev}
+		p.learn(i, t, known{hash, prev})
 	case was.hash != hash:
 		s.fail("I1", n, g, "index %d of term %d is another entry than elsewhere", i, t)
 	case was.prev != 0 && prev != 0 && was.prev != prev:
 		s.fail("I1", n, g, "index %d of term %d follows term %d, elsewhere term %d", i, t, prev, was.prev)
 	case was.prev == 0:
-		p.entries[k] = known{hash, prev}
+		p.learn(i, t, known{hash, prev})
 	}
 	if b := c.before; b != nil && i <= b.completed && b.has(i) && b.entry(i) != (entry{t, hash}) {
 		s.fail("I5", n, g, "index %d is another entry after a restart, though it was durable", i)
@@ -506,11 +544,13 @@ func (s *State) OnPlatters(copies func(core.GroupID) []Platter) {
 		}
 		i, t := p.first+core.Index(len(p.canon))-1, p.canon[len(p.canon)-1].term
 		n := 0
-		for _, c := range copies(g) {
+		have := copies(g)
+		for _, c := range have {
 			if c.has(i, t) {
 				n++
 			}
 		}
+		p.doubt.absent(n, s.nodes-len(have), s.nodes)
 		if n <= s.nodes/2 {
 			s.fail("I5", -1, g, "index %d of term %d is committed and on %d platters of %d", i, t, n, s.nodes)
 		}
@@ -528,6 +568,7 @@ func (s *State) sorted() []core.GroupID {
 
 // Finish says whether anything was judged at all.
 func (s *State) Finish() {
+	s.Settle(func(core.GroupID) bool { return false })
 	committed := 0
 	for _, p := range s.groups {
 		committed += len(p.canon)

@@ -83,23 +83,11 @@ var administration = []planted{
 		bug:   func(a *tale) { shows(a, 1, "a", "id1", 3); shows(a, 1, "a", "id1", 2) },
 		clean: func(a *tale) { shows(a, 1, "a", "id1", 3); shows(a, 1, "a", "id1", 4); shows(a, 2, "a", "id1", 3) }},
 	{id: "A30", name: "two leaders in one epoch",
-		bug: func(a *tale) {
-			shows(a, 1, "a", "id1", 1, Leader{0, 1, 5})
-			shows(a, 2, "a", "id1", 1, Leader{0, 2, 5})
-		},
-		clean: func(a *tale) {
-			shows(a, 1, "a", "id1", 1, Leader{0, 1, 5})
-			shows(a, 2, "a", "id1", 1, Leader{0, 2, 6})
-		}},
+		bug:   func(a *tale) { led(a, 1, 1, 5); led(a, 2, 2, 5) },
+		clean: func(a *tale) { led(a, 1, 1, 5); led(a, 2, 2, 6) }},
 	{id: "A30", name: "a leader epoch falls",
-		bug: func(a *tale) {
-			shows(a, 1, "a", "id1", 1, Leader{0, 1, 5})
-			shows(a, 1, "a", "id1", 1, Leader{0, 2, 4})
-		},
-		clean: func(a *tale) {
-			shows(a, 1, "a", "id1", 1, Leader{0, 1, 5})
-			shows(a, 2, "a", "id1", 1, Leader{0, 2, 4})
-		}},
+		bug:   func(a *tale) { led(a, 1, 1, 5); led(a, 1, 2, 4) },
+		clean: func(a *tale) { led(a, 1, 1, 5); led(a, 2, 2, 4) }},
 }
 
 func commit(a *tale, offset int64, token string, out Outcome) {
@@ -128,6 +116,11 @@ func created(a *tale, topic, id string) {
 
 func deleted(a *tale, topic string) {
 	a.op(DeleteTopic, func(o *Op) { o.Process, o.Topic = 30, topic })
+}
+
+// led is an answer of a node: topic a has one partition, and this leader in this epoch.
+func led(a *tale, node, leader, epoch int64) {
+	shows(a, node, "a", "id1", 1, Leader{0, leader, epoch})
 }
 
 // shows is an answer of a node; count 0: the topic does not exist.

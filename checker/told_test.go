@@ -58,6 +58,17 @@ func (a *tale) sendAs(out Outcome, producer, first, count, base int64, set func(
 	})
 }
 
+// maybe is a send, in one batch, of which nobody knows the outcome.
+func (a *tale) maybe(producer, first, count int64) {
+	a.sendAs(Unknown, producer, first, count, -1, func(*Op) {})
+}
+
+// seek is a poll by a reader that chose its position.
+func (a *tale) seek(reader int64, runs ...Run) {
+	a.assign(reader, runs[0][0])
+	a.poll(reader, runs...)
+}
+
 // poll is a fetch by a reader.
 func (a *tale) poll(reader int64, runs ...Run) {
 	a.op(Fetch, func(o *Op) {
@@ -161,82 +172,69 @@ type planted struct {
 var plants = []planted{
 	{id: "A1", name: "two values at one offset",
 		bug: func(a *tale) {
-			a.sendAs(Unknown, 3, 0, 1, -1, func(*Op) {})
-			a.assign(8, 3)
-			a.poll(8, Run{3, 3, 0, 1})
+			a.maybe(3, 0, 1)
+			a.seek(8, Run{3, 3, 0, 1})
 		},
 		clean: func(a *tale) {
-			a.sendAs(Unknown, 3, 0, 1, -1, func(*Op) {})
-			a.assign(8, 3)
-			a.poll(8, Run{3, 1, 3, 1})
+			a.maybe(3, 0, 1)
+			a.seek(8, Run{3, 1, 3, 1})
 		}},
 	{id: "A1", name: "a value that nobody sent",
-		bug: func(a *tale) { a.assign(8, 8); a.poll(8, Run{8, 3, 0, 1}) },
+		bug: func(a *tale) { a.seek(8, Run{8, 3, 0, 1}) },
 		clean: func(a *tale) {
-			a.assign(8, 8)
-			a.poll(8, Run{8, 3, 0, 1})
-			a.sendAs(Unknown, 3, 0, 1, -1, func(*Op) {})
+			a.seek(8, Run{8, 3, 0, 1})
+			a.maybe(3, 0, 1)
 		}},
 	{id: "A2", name: "a value at two offsets",
-		bug: func(a *tale) { a.assign(8, 8); a.poll(8, Run{8, 2, 1, 1}) },
+		bug: func(a *tale) { a.seek(8, Run{8, 2, 1, 1}) },
 		clean: func(a *tale) { // without idempotence a retry may do that
 			a.sendAs(OK, 3, 0, 1, 8, func(o *Op) { o.PID, o.Epoch, o.Seq = -1, -1, -1 })
-			a.assign(8, 8)
-			a.poll(8, Run{8, 3, 0, 1}, Run{9, 3, 0, 1})
+			a.seek(8, Run{8, 3, 0, 1}, Run{9, 3, 0, 1})
 		}},
 	{id: "A3", name: "acknowledged below what was read, and not there",
 		bug: func(a *tale) {
 			a.send(3, 0, 1, 8)
-			a.sendAs(Unknown, 4, 0, 1, -1, func(*Op) {})
-			a.assign(8, 9)
-			a.poll(8, Run{9, 4, 0, 1})
+			a.maybe(4, 0, 1)
+			a.seek(8, Run{9, 4, 0, 1})
 		},
 		clean: func(a *tale) {
 			a.sendAs(OK, 3, 0, 1, 8, func(o *Op) { o.Acks, o.PID = 1, -1 }) // acks=1 promises less
-			a.sendAs(Unknown, 4, 0, 1, -1, func(*Op) {})
-			a.assign(8, 8)
-			a.poll(8, Run{8, 4, 0, 1})
+			a.maybe(4, 0, 1)
+			a.seek(8, Run{8, 4, 0, 1})
 		}},
 	{id: "A3", name: "half of a batch",
 		bug: func(a *tale) {
-			a.sendAs(Unknown, 3, 0, 2, -1, func(*Op) {})
-			a.assign(8, 8)
-			a.poll(8, Run{8, 3, 0, 1})
+			a.maybe(3, 0, 2)
+			a.seek(8, Run{8, 3, 0, 1})
 		},
 		clean: func(a *tale) {
 			a.sendAs(Unknown, 3, 0, 2, -1, func(o *Op) { o.Whole = false })
-			a.assign(8, 8)
-			a.poll(8, Run{8, 3, 0, 1})
+			a.seek(8, Run{8, 3, 0, 1})
 		}},
 	{id: "A4", name: "acknowledged and never read",
 		bug:   func(a *tale) { a.send(3, 0, 1, 8) },
-		clean: func(a *tale) { a.sendAs(Unknown, 3, 0, 1, -1, func(*Op) {}) }},
+		clean: func(a *tale) { a.maybe(3, 0, 1) }},
 	{id: "A4", name: "acknowledged without an offset and never read",
 		bug:   func(a *tale) { a.send(3, 0, 1, -1) },
-		clean: func(a *tale) { a.send(3, 0, 1, -1); a.assign(8, 8); a.poll(8, Run{8, 3, 0, 1}) }},
+		clean: func(a *tale) { a.send(3, 0, 1, -1); a.seek(8, Run{8, 3, 0, 1}) }},
 	{id: "A5", name: "a refused value is read",
-		bug: func(a *tale) { a.sendAs(Fail, 3, 0, 1, -1, func(*Op) {}); a.assign(8, 8); a.poll(8, Run{8, 3, 0, 1}) },
+		bug: func(a *tale) { a.sendAs(Fail, 3, 0, 1, -1, func(*Op) {}); a.seek(8, Run{8, 3, 0, 1}) },
 		clean: func(a *tale) {
-			a.sendAs(Unknown, 3, 0, 1, -1, func(*Op) {})
-			a.assign(8, 8)
-			a.poll(8, Run{8, 3, 0, 1})
+			a.maybe(3, 0, 1)
+			a.seek(8, Run{8, 3, 0, 1})
 		}},
 	{id: "A5", name: "a value that was read is refused later",
-		bug:   func(a *tale) { a.assign(8, 8); a.poll(8, Run{8, 3, 0, 1}); a.sendAs(Fail, 3, 0, 1, -1, func(*Op) {}) },
-		clean: func(a *tale) { a.assign(8, 8); a.poll(8, Run{8, 3, 0, 1}); a.send(3, 0, 1, 8) }},
-	{id: "A7", name: "a poll skips", bug: func(a *tale) { a.assign(8, 0); a.poll(8, Run{0, 1, 0, 2}); a.poll(8, Run{3, 1, 3, 1}) },
+		bug:   func(a *tale) { a.seek(8, Run{8, 3, 0, 1}); a.sendAs(Fail, 3, 0, 1, -1, func(*Op) {}) },
+		clean: func(a *tale) { a.seek(8, Run{8, 3, 0, 1}); a.send(3, 0, 1, 8) }},
+	{id: "A7", name: "a poll skips", bug: func(a *tale) { a.seek(8, Run{0, 1, 0, 2}); a.poll(8, Run{3, 1, 3, 1}) },
 		clean: func(a *tale) {
-			a.assign(8, 0)
-			a.poll(8, Run{0, 1, 0, 2})
-			a.assign(8, 3)
-			a.poll(8, Run{3, 1, 3, 1})
+			a.seek(8, Run{0, 1, 0, 2})
+			a.seek(8, Run{3, 1, 3, 1})
 		}},
-	{id: "A8", name: "a poll goes back", bug: func(a *tale) { a.assign(8, 0); a.poll(8, Run{0, 1, 0, 4}); a.poll(8, Run{3, 1, 3, 1}) },
+	{id: "A8", name: "a poll goes back", bug: func(a *tale) { a.seek(8, Run{0, 1, 0, 4}); a.poll(8, Run{3, 1, 3, 1}) },
 		clean: func(a *tale) {
-			a.assign(8, 0)
-			a.poll(8, Run{0, 1, 0, 4})
-			a.assign(8, 3)
-			a.poll(8, Run{3, 1, 3, 1})
+			a.seek(8, Run{0, 1, 0, 4})
+			a.seek(8, Run{3, 1, 3, 1})
 		}},
 	{id: "A9", name: "a skip inside of a poll", bug: func(a *tale) { a.poll(8, Run{0, 1, 0, 2}, Run{3, 1, 3, 1}) },
 		clean: func(a *tale) { a.poll(8, Run{0, 1, 0, 2}, Run{2, 1, 2, 1}) }},
@@ -255,11 +253,11 @@ var plants = []planted{
 		}},
 	{id: "A12", name: "one send in the other order",
 		bug: func(a *tale) {
-			a.sendAs(Unknown, 3, 0, 2, -1, func(*Op) {})
+			a.maybe(3, 0, 2)
 			a.poll(8, Run{8, 3, 1, 1}, Run{9, 3, 0, 1})
 		},
 		clean: func(a *tale) {
-			a.sendAs(Unknown, 3, 0, 2, -1, func(*Op) {})
+			a.maybe(3, 0, 2)
 			a.poll(8, Run{8, 3, 0, 1}, Run{9, 3, 1, 1})
 		}},
 	{id: "A23", name: "the end falls",

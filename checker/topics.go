@@ -2,6 +2,7 @@ package checker
 
 import (
 	"fmt"
+	"slices"
 )
 
 // Topics judges what brokers say of topics (A30): an id names one topic for ever, a topic that is gone
@@ -20,14 +21,21 @@ type Topics struct {
 }
 
 type topicStory struct {
-	created  Span // of the last acknowledged creation
-	exists   bool // a creation was acknowledged
-	deletes  []Span
+	created  Span  // of the last acknowledged creation
+	exists   bool  // a creation was acknowledged
+	deleted  bool  // a deletion was asked for
+	since    int64 // when the first was
 	suspects []suspect
 	last     Span // the answer asked for last
 	absent   bool // what it said
 	asked    bool
-	shown    []*shown
+	shown    map[shownKey]*shown
+	there    map[int64][]*shown // by node: what is not gone
+}
+
+type shownKey struct {
+	node int64
+	id   string
 }
 
 // suspect is an answer without a topic that its broker had shown before.
@@ -79,10 +87,10 @@ func (t *Topics) fail(format string, args ...any) {
 func (t *Topics) story(topic string) *topicStory {
 	s := t.topics[topic]
 	if s == nil {
-		s = &topicStory{}
+		s = &topicStory{shown: map[shownKey]*shown{}, there: map[int64][]*shown{}}
 		t.topics[topic] = s
 		t.order = append(t.order, topic)
-		t.held += 256
+		t.held += 384 + int64(len(topic))
 	}
 	return s
 }
@@ -93,9 +101,10 @@ func (t *Topics) identify(topic, id string) {
 	}
 	if was, ok := t.names[id]; ok && was != topic {
 		t.fail("topic id %s is that of %s and of %s", id, was, topic)
-		return
+	} else if !ok {
+		t.names[id] = topic
+		t.held += 64 + int64(len(id))
 	}
-	t.names[id] = topic
 }
 
 // Created: an acknowledged creation. The id may be unknown, "".
@@ -113,8 +122,9 @@ func (t *Topics) Created(topic, id string, s Span) {
 // Deleted: a deletion was asked for, and not certainly refused.
 func (t *Topics) Deleted(topic string, s Span) {
 	st := t.story(topic)
-	st.deletes = append(st.deletes, s)
-	t.held += 16
+	if !st.deleted || s.Call < st.since {
+		st.deleted, st.since = true, s.Call
+	}
 }
 
 // Shown: a broker answered that a topic exists or not. Leaders may be nil.
@@ -126,26 +136,29 @@ func (t *Topics) Shown(node int64, topic, id string, exists bool, count int64, l
 	if exists {
 		t.identify(topic, id)
 	}
-	for _, v := range st.shown {
-		if v.node == node && !v.gone && (!exists || v.id != id) && s.Call > v.until {
+	there := st.there[node]
+	for _, v := range there {
+		if (!exists || v.id != id) && s.Call > v.until {
 			v.gone, v.goneAt = true, s.Ret
 			st.suspects = append(st.suspects, suspect{node, s})
+			t.held += 32
 		}
 	}
+	st.there[node] = slices.DeleteFunc(there, func(v *shown) bool { return v.gone })
 	if exists {
 		t.present(topic, st.by(t, node, id), count, leaders, s)
 	}
 }
 
 func (st *topicStory) by(t *Topics, node int64, id string) *shown {
-	for _, v := range st.shown {
-		if v.node == node && v.id == id {
-			return v
-		}
+	k := shownKey{node, id}
+	v := st.shown[k]
+	if v == nil {
+		v = &shown{node: node, id: id, epochs: map[int64]highest{}}
+		st.shown[k] = v
+		st.there[node] = append(st.there[node], v)
+		t.held += 384 + int64(len(id))
 	}
-	v := &shown{node: node, id: id, epochs: map[int64]highest{}}
-	st.shown = append(st.shown, v)
-	t.held += 256
 	return v
 }
 
@@ -155,8 +168,10 @@ func (t *Topics) present(topic string, v *shown, count int64, leaders []Leader, 
 			t.fail("node %d shows %s (id %s) again after it was gone", v.node, topic, v.id)
 		}
 		*v = shown{node: v.node, id: v.id, epochs: map[int64]highest{}}
+		st := t.topics[topic]
+		st.there[v.node] = append(st.there[v.node], v)
 	}
-	if v.count.fell(count, s) {
+	if count > 0 && v.count.fell(count, s) {
 		t.fail("node %d shows %s with %d partitions, and had shown %d", v.node, topic, count, v.count.value)
 	}
 	v.until = max(v.until, s.Ret)
@@ -167,10 +182,13 @@ func (t *Topics) present(topic string, v *shown, count int64, leaders []Leader, 
 
 func (t *Topics) leader(topic string, v *shown, l Leader, s Span) {
 	part, node, epoch := l[0], l[1], l[2]
-	if epoch < 0 || v.id == "" && len(t.story(topic).deletes) > 0 {
+	if epoch < 0 || v.id == "" && t.topics[topic].deleted {
 		return
 	}
-	h := v.epochs[part]
+	h, ok := v.epochs[part]
+	if !ok {
+		t.held += 64
+	}
 	if h.fell(epoch, s) {
 		t.fail("node %d shows %s/%d in leader epoch %d, and had shown %d", v.node, topic, part, epoch, h.value)
 	}
@@ -203,11 +221,4 @@ func (t *Topics) Finish() {
 	}
 }
 
-func (st *topicStory) deletedBy(at int64) bool {
-	for _, d := range st.deletes {
-		if d.Call <= at {
-			return true
-		}
-	}
-	return false
-}
+func (st *topicStory) deletedBy(at int64) bool { return st.deleted && st.since <= at }

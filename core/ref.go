@@ -20,7 +20,25 @@ type Buf struct {
 var Poison bool
 
 // Live counts the buffers that are not yet released; a simulation ends with zero.
-var Live atomic.Int64
+var Live Tally
+
+// Tally is a count that many goroutines change all the time. It is kept in parts, so that they seldom
+// wait for each other's cache lines.
+type Tally [16]struct {
+	n atomic.Int64
+	_ [56]byte
+}
+
+// Load is the sum of the parts.
+func (t *Tally) Load() (n int64) {
+	for i := range t {
+		n += t[i].n.Load()
+	}
+	return n
+}
+
+// add counts for a buffer of some size, which says in which part.
+func (t *Tally) add(n int64, size int) { t[size&15].n.Add(n) }
 
 const (
 	minClass = 8  // 256 B
@@ -31,31 +49,40 @@ var pools [maxClass + 1]sync.Pool
 
 // NewBuf takes a buffer of n bytes, whose content is arbitrary, with one reference.
 func NewBuf(n int) *Buf {
-	Live.Add(1)
+	Live.add(1, n)
 	class := max(minClass, bits.Len(uint(max(n, 1)-1)))
 	if class > maxClass {
 		b := &Buf{B: make([]byte, n), class: -1}
 		b.count.Store(1)
 		return b
 	}
-	if !Poison {
-		if b, _ := pools[class].Get().(*Buf); b != nil {
-			b.B = b.B[:n]
-			b.count.Store(1)
-			return b
-		}
+	if Poison { // never reused: room for others would only cost memory, and hide who writes behind the end
+		b := &Buf{B: make([]byte, n), class: -1}
+		b.count.Store(1)
+		return b
+	}
+	if b, _ := pools[class].Get().(*Buf); b != nil {
+		b.B = b.B[:n]
+		b.count.Store(1)
+		return b
 	}
 	b := &Buf{B: make([]byte, n, 1<<class), class: int8(class)}
 	b.count.Store(1)
 	return b
 }
 
+// poison is what freed memory holds under Poison.
+const poison = "\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC" +
+	"\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC" +
+	"\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC" +
+	"\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC\xCC"
+
 func (b *Buf) free() {
-	Live.Add(-1)
+	Live.add(-1, len(b.B))
 	if Poison {
 		full := b.B[:cap(b.B)]
-		for i := range full {
-			full[i] = 0xCC
+		for n := copy(full, poison); n < len(full); {
+			n += copy(full[n:], full[:n])
 		}
 		return
 	}

@@ -18,6 +18,13 @@
 //   - A failed sync breaks its file: that operation and all after it fail with the same error, for
 //     ever, and so does a Create of the same path, because nobody knows what the device holds.
 //   - A failed write or truncate breaks nothing; how much of it arrived is unknown.
+//   - ErrNoSpac means that the device, or a quota, has no room for what was asked: the operation did
+//     not happen, or a write in part, as if it had been shorter; nothing else is spoilt, the file
+//     least of all, and the same operation may be asked for again as soon as there is room. ErrLimit
+//     says the same of descriptors and memory. Only what may need room ends so: a write, a truncate
+//     that makes longer, a Create of a file that is not there. A Remove, a Read and a write over
+//     bytes that a file has already been given never do. Nor does a sync: one for which the system
+//     found no room has lost pages like any other, and ends with ErrIO.
 //   - An operation on a file that was never created, or was removed, ends with ErrGone.
 //   - What List and ReadAt show is durable. Bytes that a killed process left in the page cache are
 //     synced before they are shown, for otherwise a node would count as its own what the next loss

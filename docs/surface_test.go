@@ -163,6 +163,9 @@ func (s *surface) karst(args []string) error {
 	path := []string{"karst"}
 	help, err := s.help(path)
 	for err == nil && len(args) > 0 && strings.Contains(help, " [command]\n") && !strings.HasPrefix(args[0], "-") {
+		if takesFile(help, path) && strings.ContainsAny(args[0], "./ABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+			break // a command of its own that has others below it, as karst check
+		}
 		if !regexp.MustCompile(`(?m)^  ` + regexp.QuoteMeta(args[0]) + ` +[A-Z]`).MatchString(help) {
 			return fmt.Errorf("%s has no command %q", strings.Join(path, " "), args[0])
 		}
@@ -173,6 +176,11 @@ func (s *surface) karst(args []string) error {
 		return err
 	}
 	return flags(strings.Join(path, " "), args, help)
+}
+
+// takesFile says whether a command also does something by itself, with a word behind it.
+func takesFile(help string, path []string) bool {
+	return regexp.MustCompile(`(?m)^  ` + regexp.QuoteMeta(strings.Join(path, " ")) + ` [A-Z]`).MatchString(help)
 }
 
 // shim looks at the flags of one of Kafka's scripts.

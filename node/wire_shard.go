@@ -65,6 +65,7 @@ func (t teller) Tell(visit func(name string, value int64)) {
 	visit("journal_frames", int64(s.JournalFrames))
 	visit("peers_suspect", int64(s.Suspects))
 	visit("batches_stalled", int64(s.Stalled))
+	visit("files_waiting_for_room", int64(s.NoRoom))
 }
 
 func sorted(m map[string]string) (kvs []config.KV) {

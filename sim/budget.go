@@ -19,17 +19,17 @@ import (
 // serveWithin is how long a steady majority may take until a batch is acknowledged.
 const serveWithin = 8 * core.Second
 
-// checkBudget refuses a plan that harms more disks than its budget has.
-func (p *Plan) checkBudget() error {
+// overBudget finds the fault with which a plan harms more disks than its budget has.
+func (p *Plan) overBudget() *flaw {
 	var harmed uint64
-	for _, f := range p.Faults {
+	for i, f := range p.Faults {
 		if specs[f.Kind].harm {
 			harmed |= 1 << f.Node
 		}
-	}
-	if most := (p.Nodes - 1) / 2; !p.Beyond && bits.OnesCount64(harmed) > most {
-		return fmt.Errorf("the disks of%s are harmed: of %d nodes at most %d may be, unless the plan says beyond-budget",
-			nodesOf(harmed), p.Nodes, most)
+		if most := (p.Nodes - 1) / 2; !p.Beyond && bits.OnesCount64(harmed) > most {
+			return &flaw{fault: i, what: fmt.Sprintf("the disks of%s are harmed: of %d nodes at most %d may be, unless the plan says beyond-budget",
+				nodesOf(harmed), p.Nodes, most)}
+		}
 	}
 	return nil
 }

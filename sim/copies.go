@@ -13,10 +13,40 @@ import (
 // damaged records on their way to a disk (I11).
 type copies struct {
 	w      *World
-	at     map[workload.Value][]place
-	done   map[workload.Value]bool // acknowledged before: its places are forgotten
+	racks  map[rackKey]*rack
+	last   *rack // and the one that was asked for last
+	lastOf rackKey
+	spare  [][]place
 	proved int64
 	buf    []byte
+}
+
+// rack holds what is known of neighbours: records are written, answered and written again in runs.
+type rack [rackSize]track
+
+const rackSize = 64
+
+type rackKey struct {
+	producer, partition uint16
+	no                  uint32
+}
+
+// track is what is known of one record.
+type track struct {
+	done bool // acknowledged before: its places are forgotten
+	at   []place
+}
+
+func (c *copies) track(v workload.Value) *track {
+	k := rackKey{v.Producer, v.Partition, v.Counter / rackSize}
+	if c.last == nil || c.lastOf != k {
+		c.last, c.lastOf = c.racks[k], k
+		if c.last == nil {
+			c.last = new(rack)
+			c.racks[k] = c.last
+		}
+	}
+	return &c.last[v.Counter%rackSize]
 }
 
 // place is where a record begins.
@@ -30,7 +60,7 @@ type place struct {
 }
 
 func (c *copies) init(w *World) {
-	c.w, c.at, c.done = w, map[workload.Value][]place{}, map[workload.Value]bool{}
+	c.w, c.racks = w, map[rackKey]*rack{}
 }
 
 // write looks for records in a Write effect.
@@ -44,17 +74,21 @@ func (c *copies) write(n *node, e *core.Effect, vec []core.Ref) {
 			c.w.failAt("I11", "node %d writes a damaged record of producer %d into %s at %d", n.id, v.Producer, n.disk.Path(e.File), e.Off+int64(at))
 			return
 		}
-		if c.done[v] {
+		t := c.track(v)
+		if t.done {
 			return
 		}
 		p := place{n.id, n.life, e.File, n.disk.Path(e.File), e.Off + int64(at), int64(size)}
-		for i, o := range c.at[v] {
-			if o.node == p.node && o.path == p.path && o.off == p.off {
-				c.at[v][i] = p
+		for i := range t.at {
+			if o := &t.at[i]; o.node == p.node && o.off == p.off && o.path == p.path {
+				*o = p
 				return
 			}
 		}
-		c.at[v] = append(c.at[v], p)
+		if n := len(c.spare); t.at == nil && n > 0 {
+			t.at, c.spare = c.spare[n-1], c.spare[:n-1]
+		}
+		t.at = append(t.at, p)
 	})
 }
 
@@ -69,13 +103,14 @@ func (c *copies) bytes(n *node, vec []core.Ref) ([]byte, bool) {
 
 // acked is called when the answer to the batch that begins with v is handed to the network.
 func (c *copies) acked(v workload.Value) {
-	if c.done[v] {
+	t := c.track(v)
+	if t.done {
 		return
 	}
 	durable := uint64(0)
 	nodes := 0
-	for _, p := range c.at[v] {
-		if durable>>p.node&1 == 0 && c.durable(&p, v) {
+	for i := range t.at {
+		if p := &t.at[i]; durable>>p.node&1 == 0 && c.durable(p, v) {
 			durable |= 1 << p.node
 			nodes++
 		}
@@ -84,13 +119,15 @@ func (c *copies) acked(v workload.Value) {
 		c.w.failAt("I6", "%v is acknowledged and on %d platters of %d; written %s", v, nodes, len(c.w.nodes), c.places(v))
 	}
 	c.proved++
-	c.done[v] = true
-	delete(c.at, v)
+	if cap(t.at) > 0 {
+		c.spare = append(c.spare, t.at[:0])
+	}
+	*t = track{done: true}
 }
 
 func (c *copies) places(v workload.Value) string {
 	s := ""
-	for _, p := range c.at[v] {
+	for _, p := range c.track(v).at {
 		s += fmt.Sprintf("on node %d in %s at %d (life %d, durable %v); ", p.node, p.path, p.off, p.life, c.durable(&p, v))
 	}
 	return s
@@ -111,18 +148,19 @@ func (c *copies) durable(p *place, v workload.Value) bool {
 
 // answer looks at what leaves for a client.
 func (c *copies) answer(conn core.ConnID, vec []core.Ref) {
-	if len(vec) == 0 || !vec[0].InMemory() {
+	if len(vec) == 0 || !vec[0].InMemory() || !c.w.fleet.Awaits(conn, vec[0].Bytes()) {
 		return
 	}
 	b := vec[0].Bytes()
 	if len(vec) > 1 {
-		b = nil
+		c.buf = c.buf[:0]
 		for _, r := range vec {
 			if !r.InMemory() {
 				return // a fetch of file regions
 			}
-			b = append(b, r.Bytes()...)
+			c.buf = append(c.buf, r.Bytes()...)
 		}
+		b = c.buf
 	}
 	c.w.fleet.Answers(conn, b, c.acked)
 }

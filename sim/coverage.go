@@ -2,10 +2,10 @@ package sim
 
 import "github.com/karst-stream/karst/sim/workload"
 
-// Kinds is how many kinds of fault a run had.
+// Kinds is how many kinds of fault a run had, without what follows from others.
 func (r *Result) Kinds() (n int) {
 	for _, f := range r.FaultCounts() {
-		if f.Count > 0 {
+		if f.Count > 0 && !f.Follows {
 			n++
 		}
 	}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -38,6 +39,10 @@ func init() {
 			}}
 	}
 	specs[Rot], specs[RotJournal] = rot("rot", true), rot("rot-journal", false)
+	specs[RotSealed] = spec{name: "rot-sealed", node: true, n: "bits", lo: 1, hi: 1000, harm: true,
+		begin: func(w *World, f *Fault) bool {
+			return w.nodes[f.Node].disk.RotSealed(f.N, journalHead, func(path string) bool { return !isJournal(path) }) > 0
+		}}
 	specs[LostWrite] = spec{name: "lost-write", node: true, harm: true,
 		begin: onDisk(func(_ *World, n *node, _ *Fault) { n.disk.LoseNextWrite() })}
 	specs[StrayWrite] = spec{name: "stray-write", node: true, harm: true,
@@ -47,7 +52,7 @@ func init() {
 			n := w.nodes[f.Node]
 			w.stop(n, true)
 			n.disk.Wipe()
-			n.lost, n.gone = true, false
+			n.lost, n.gone, n.told = true, false, 0
 			w.start(n)
 			return true
 		}}
@@ -61,15 +66,15 @@ func init() {
 		}}
 }
 
-// copyDisk keeps a disk as it is, and begins two more starts on it, that the others meet: the copy shows
-// the first of them again.
+// copyDisk keeps a disk as it is, and begins more starts on it, that the others meet: the copy shows
+// the first of them again, and others with the same counters.
 func copyDisk(w *World, f *Fault) bool {
 	n := w.nodes[f.Node]
 	if !n.alive || !n.gate || n.old != nil {
 		return false
 	}
 	w.stop(n, true)
-	n.old, n.metAs = n.disk.Image(), n.start+2
+	n.old, n.metAs = n.disk.Image(), n.start+1
 	n.met, n.metAt = 0, 0
 	w.start(n)
 	w.also(f.For/4, Fault{Kind: Power, Node: n.id, For: min(f.For/8, 100*core.Millisecond)})
@@ -88,8 +93,12 @@ func putBack(w *World, f *Fault) {
 	}
 	w.stop(n, true)
 	n.disk.Restore(old)
-	n.lost, n.gone = true, false
+	n.lost, n.gone, n.told = true, false, 0
 	w.start(n)
+	if alone := min(f.For, 3*core.Second); w.faults.Chance(2, 3) { // its counter grows where nobody can refuse it
+		w.also(0, Fault{Kind: Cut, Node: n.id, For: alone})
+		w.also(1, Fault{Kind: CrashLoop, Node: n.id, For: alone, N: w.faults.Between(2, 12)})
+	}
 }
 
 // mountOther starts a node on a copy of another's disk: it must not begin.
@@ -122,3 +131,34 @@ func (w *World) accepted(by, n core.NodeID) {
 }
 
 func isSegment(path string) bool { return strings.HasSuffix(path, ".log") }
+
+func isJournal(path string) bool { return strings.HasPrefix(path, "journal/") }
+
+// uncovered says whether a byte of a segment is one that no checksum of Kafka's covers: offset, length,
+// epoch and magic of a batch. A client that reads them rotten cannot know (docs/found.md).
+func (n *node) uncovered(path string, at int64) bool {
+	if !isSegment(path) {
+		return false
+	}
+	b := make([]byte, at+1)
+	if _, err := n.own().ReadAt(path, 0, b); err != core.OK {
+		return true
+	}
+	for pos := int64(0); ; {
+		if at < pos+beforeCRC {
+			return true
+		}
+		if size := int64(binary.BigEndian.Uint32(b[pos+8:])) + 12; size > beforeCRC {
+			if pos += size; pos <= at {
+				continue
+			}
+		}
+		return false
+	}
+}
+
+// beforeCRC are the bytes of a batch before its checksum, which does not cover them.
+const beforeCRC = 17
+
+// journalHead are the bytes of a journal file before its frames.
+const journalHead = 8192

@@ -55,12 +55,16 @@ func init() {
 			}
 			return some
 		}}
-	specs[Delay] = spec{name: "delay", span: true, n: "microseconds", lo: 100, hi: 60e6,
+	specs[Delay] = spec{name: "delay", span: true, n: "microseconds", lo: 100, hi: 10e6,
 		begin: func(w *World, f *Fault) bool {
 			w.net.Weather.Max = core.Mono(f.N) * core.Microsecond
 			return true
 		},
 		end: func(w *World, _ *Fault) { w.weather() }}
+}
+
+// These act on the way from one node to another.
+func init() {
 	link := func(name, n string, lo, hi int64, set func(a *netfake.Air, n int64)) spec {
 		return spec{name: name, node: true, peer: true, span: true, n: n, lo: lo, hi: hi,
 			begin: func(w *World, f *Fault) bool {

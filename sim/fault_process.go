@@ -46,7 +46,7 @@ func init() {
 				if w.faults.Chance(1, 3) {
 					k = Power
 				}
-				w.also(i*every+core.Mono(w.faults.N(int64(every/2))), Fault{Kind: k, Node: f.Node, For: max(every/4, core.Millisecond)})
+				w.also(i*every+core.Mono(w.faults.N(max(1, int64(every/2)))), Fault{Kind: k, Node: f.Node, For: max(every/4, core.Millisecond)})
 			}
 			return true
 		}}
@@ -84,6 +84,7 @@ func (w *World) burn(n *node, s core.ShardID, rest []core.Effect) bool {
 		return false
 	}
 	w.line("boundary", n.id, 0, 0, 0, nil)
+	w.result.Faults[Boundary]++
 	for i := range rest { // what holds memory beside its Refs gives it back to its reader, see lastLetters
 		switch e := &rest[i]; e.Kind {
 		case core.MailOut:

@@ -53,6 +53,7 @@ const (
 	LoadBurst                    // clients offer N times as much
 	Reconnect                    // all clients lose their connections to a node
 	RotJournal                   // N bits of journals and identity flip
+	RotSealed                    // N bits of journals flip, in frames that later ones tell of
 	faultKinds
 )
 
@@ -140,8 +141,8 @@ func (w *World) fault(i int) {
 		return
 	}
 	w.todo[i] = f // begin may have made others, too
-	if f.Kind != Aimed {
-		w.result.Faults[f.Kind]++ // an aimed one counts when its moment has come
+	if f.Kind != Aimed && f.Kind != Boundary {
+		w.result.Faults[f.Kind]++ // those count when their moment has come
 	}
 	w.fleet.Counts.Met.Begin(f.Kind.String())
 	w.after(w.now+f.For, dueFault, nil, 0, uint64(i|over))
@@ -177,12 +178,12 @@ func (w *World) calm() {
 		}
 		n.fuse, n.disk.Full = 0, false
 		n.disk.Disarm()
-		if n.alive && n.disk.Broken() { // whoever looks after the machine replaces the process
-			w.stop(n, false)
-			w.start(n)
-		}
 		if !w.inCore(n.id) {
 			continue
+		}
+		if n.alive && n.disk.Broken() { // what a failed sync took offline comes back with another process only
+			w.stop(n, false)
+			w.start(n)
 		}
 		n.disk.Latency.Slow = 1
 		n.clock = clock{}

@@ -32,7 +32,8 @@ type moment struct {
 
 func (a *moment) before(b *moment) bool { return a.at < b.at || a.at == b.at && a.seq < b.seq }
 
-// moments is a binary heap.
+// moments is a heap in which each moment has four below it: half as deep as one with two, and the four
+// lie side by side.
 type moments []moment
 
 func (q *moments) push(m moment) {
@@ -40,7 +41,7 @@ func (q *moments) push(m moment) {
 	h := *q
 	i := len(h) - 1
 	for i > 0 {
-		p := (i - 1) / 2
+		p := (i - 1) / 4
 		if !m.before(&h[p]) {
 			break
 		}
@@ -57,12 +58,15 @@ func (q *moments) pop() moment {
 	*q = h
 	i := 0
 	for {
-		c := 2*i + 1
+		c := 4*i + 1
 		if c >= len(h) {
 			break
 		}
-		if c+1 < len(h) && h[c+1].before(&h[c]) {
-			c++
+		end := min(c+4, len(h))
+		for k := c + 1; k < end; k++ {
+			if h[k].before(&h[c]) {
+				c = k
+			}
 		}
 		if !h[c].before(&last) {
 			break

@@ -13,6 +13,9 @@ import (
 // stepEvents is how many events one step takes at most.
 const stepEvents = 128
 
+// lostTries is how often a node is started on a lost disk that the others refuse.
+const lostTries = 5
+
 // node is one simulated machine: its disk stays, its process comes and goes.
 type node struct {
 	id     core.NodeID
@@ -31,6 +34,7 @@ type node struct {
 
 	lost    bool            // its disk does not hold what it acknowledged: it must not serve again
 	gone    bool            // ... and is not started again
+	told    int             // so often a process on it was refused
 	spare   *diskfake.Disk  // its own, while foreign
 	foreign bool            // it has another node's disk
 	old     *diskfake.Image // of its disk, to be put back
@@ -104,7 +108,6 @@ func (w *World) stop(n *node, power bool) {
 		return
 	}
 	n.alive = false
-	n.gone = n.lost // each start on an old disk would raise its counter, until nobody knows it for old
 	w.line("stop", n.id, 0, uint64(n.life), b2u(power), nil)
 	w.lastLetters(n)
 	for _, l := range n.shards {
@@ -409,8 +412,11 @@ func (w *World) fatal(n *node, text string) {
 		w.failAt("fatal", "node %d ends itself again and again: %s", n.id, text)
 	}
 	w.stop(n, false)
-	if n.gone {
-		return // whoever looks after it was told why
+	if n.lost {
+		if n.told++; n.told == lostTries {
+			n.gone = true // whoever looks after it has read why
+			return
+		}
 	}
 	w.after(w.now+500*core.Millisecond, dueRestart, nil, 0, uint64(n.id))
 }

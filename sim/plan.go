@@ -1,8 +1,8 @@
 package sim
 
 import (
-	"bufio"
 	"fmt"
+	"math"
 	"math/bits"
 	"strconv"
 	"strings"
@@ -71,35 +71,63 @@ type Plan struct {
 	Faults     []Fault
 }
 
+// mostNodes: the topics that brokers make for themselves have 3 copies, and the judges take it that
+// every group has one on each node.
+const mostNodes = 3
+
+// What a node can work with at all.
+const (
+	leastWindow  = 1 << 18 // more than the largest batch
+	leastJournal = 1 << 16
+)
+
 // number is a line "name value" of a plan.
 type number struct {
 	name   string
 	at     *int64
 	lo, hi int64
+	about  string
 }
+
+// frames is what rates count.
+const frames = "of a million frames"
 
 // numbers are the plan's lines of one number each, in the order in which they are written.
 func (p *Plan) numbers() []number {
-	return []number{{"rate", &p.Rate, 1, 1e5}, {"hot", &p.Hot, 0, 100}, {"max-record", &p.MaxRecord, 24, 60 << 10},
-		{"large", &p.Large, 0, 1e6}, {"window", &p.Window, 0, 1 << 32}, {"journal", &p.Journal, 0, 1 << 32},
-		{"net-reset", &p.Rates.Reset, 0, 1e6}, {"net-drop", &p.Rates.Drop, 0, 1e6}, {"net-double", &p.Rates.Double, 0, 1e6},
-		{"net-spike", &p.Rates.Spike, 0, 1e6}, {"net-rot", &p.Rates.Rot, 0, 1e6}, {"net-part", &p.Rates.Part, 0, 1e6},
-		{"net-replay", &p.Rates.Replay, 0, 1e6}, {"net-corrupt", &p.Rates.Corrupt, 0, 1e6},
-		{"spike-max", (*int64)(&p.SpikeMax), 0, int64(minute)}, {"replay-max", (*int64)(&p.ReplayMax), 0, int64(10 * minute)}}
+	r := &p.Rates
+	return []number{{"rate", &p.Rate, 1, 1e5, "batches a second, of all producers"},
+		{"hot", &p.Hot, 0, 100, "of 100 batches so many go to one partition"},
+		{"max-record", &p.MaxRecord, 24, 60 << 10, "bytes"},
+		{"large", &p.Large, 0, 1e6, "one batch in N is big enough to go straight to its segment; 0: none"},
+		{"window", &p.Window, 0, 1 << 32, "bytes of batches in a node's memory; 0: the default"},
+		{"journal", &p.Journal, 0, 1 << 26, "bytes of a journal file; 0: the default"},
+		{"net-reset", &r.Reset, 0, 1e6, frames + ": lost, and both ends hear it"},
+		{"net-drop", &r.Drop, 0, 1e6, frames + ": lost, and all behind it"},
+		{"net-double", &r.Double, 0, 1e6, frames + ": they come twice"},
+		{"net-spike", &r.Spike, 0, 1e6, frames + ": late by up to spike-max"},
+		{"net-rot", &r.Rot, 0, 1e6, frames + ": a bit of a file flips on its way to a peer"},
+		{"net-part", &r.Part, 0, 1e6, frames + ": a client gets a part, and the connection ends"},
+		{"net-replay", &r.Replay, 0, 1e6, frames + ": a peer gets it again, up to replay-max later"},
+		{"net-corrupt", &r.Corrupt, 0, 1e6, frames + ": any bit flips on its way to a peer"},
+		{"spike-max", (*int64)(&p.SpikeMax), 0, int64(minute), "nanoseconds"},
+		{"replay-max", (*int64)(&p.ReplayMax), 0, int64(10 * minute), "nanoseconds"}}
 }
 
-// counts are the plan's small numbers.
-func (p *Plan) counts() []struct {
+// smallNumber is a number that fits an int.
+type smallNumber struct {
 	name   string
 	at     *int
 	lo, hi int
-} {
-	return []struct {
-		name   string
-		at     *int
-		lo, hi int
-	}{{"redraw", &p.Redraw, 0, 1e6}, {"nodes", &p.Nodes, 1, 7}, {"shards", &p.Shards, 1, 16}, {"partitions", &p.Partitions, 1, 1000},
-		{"factor", &p.Factor, 1, 7}, {"liars", &p.Liars, 0, 7}}
+	about  string
+}
+
+// counts are the plan's small numbers.
+func (p *Plan) counts() []smallNumber {
+	return []smallNumber{{"redraw", &p.Redraw, 0, 1e6, "how often the seed was drawn anew; a remark"},
+		{"nodes", &p.Nodes, 1, mostNodes, "brokers"}, {"shards", &p.Shards, 1, 16, "of each broker"},
+		{"partitions", &p.Partitions, 1, 1000, "of the topic"},
+		{"factor", &p.Factor, 1, mostNodes, "copies of a partition: as many as there are nodes"},
+		{"liars", &p.Liars, 0, mostNodes, "disks that say that they synced, and did not"}}
 }
 
 // String is the plan, a line for each thing, as ParsePlan reads it.
@@ -137,79 +165,144 @@ func nodesOf(set uint64) (s string) {
 	return s
 }
 
-// maxFaults bounds what a hand-written plan costs.
-const maxFaults = 10000
+// What a hand-written plan may cost: faults, and bytes of a line.
+const (
+	maxFaults = 10000
+	maxLine   = 1000
+)
 
 // ParsePlan reads what Plan.String writes. The prefix "plan: " may be missing, so may every line that
 // is to be as in the standard world without faults; empty lines and what follows a # are skipped. An
 // error names the line and what would be right.
 func ParsePlan(text string) (Plan, error) {
-	p := Plan{For: minute, Nodes: 3, Shards: 1, Partitions: 8, Factor: 3, Rate: 200, MaxRecord: 300}
-	lines := bufio.NewScanner(strings.NewReader(text))
-	for no := 1; lines.Scan(); no++ {
-		line, _, _ := strings.Cut(lines.Text(), "#")
+	r := planReader{lines: map[string]int{},
+		p: Plan{For: minute, Nodes: 3, Shards: 1, Partitions: 8, Rate: 200, MaxRecord: 300}}
+	no := 0
+	for line := range strings.Lines(text) {
+		no++
+		if len(line) > maxLine {
+			return Plan{}, fmt.Errorf("line %d: it is too long for a plan: %d bytes, not more than %d", no, len(line), maxLine)
+		}
+		line, _, _ = strings.Cut(line, "#")
 		line = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "plan:"))
 		if line == "" {
 			continue
 		}
-		if err := p.line(line); err != nil {
+		if err := r.line(no, line); err != nil {
 			return Plan{}, fmt.Errorf("line %d: %w", no, err)
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return Plan{}, fmt.Errorf("a line is too long: %w", err)
-	}
+	p := &r.p
 	if len(p.Loads) == 0 {
 		p.Loads = []workload.Load{{Kind: "produce", N: 4}, {Kind: "group", N: 2}, {Kind: "readers", N: 1}}
 	}
 	if p.Core == 0 {
 		p.Core = 1<<p.Nodes - 1
 	}
-	return p, p.Check()
+	if p.Factor == 0 {
+		p.Factor = p.Nodes
+	}
+	if f := p.flaw(); f != nil {
+		return Plan{}, r.located(f)
+	}
+	return *p, nil
 }
 
-func (p *Plan) line(line string) (err error) {
+// planReader reads a plan line by line, and remembers where what stands.
+type planReader struct {
+	p      Plan
+	lines  map[string]int // by their first word; of loads by the first two
+	faults []int
+}
+
+// located names the line of a flaw. Where what is wrong does not stand, what it contradicts does.
+func (r *planReader) located(f *flaw) error {
+	no := 0
+	for _, name := range f.lines {
+		if no == 0 {
+			no = r.lines[name]
+		}
+	}
+	if len(f.lines) == 0 {
+		no = r.faults[f.fault]
+	}
+	if no == 0 {
+		return f
+	}
+	return fmt.Errorf("line %d: %w", no, f)
+}
+
+func (r *planReader) line(no int, line string) (err error) {
 	name, rest, _ := strings.Cut(line, " ")
 	rest = strings.TrimSpace(rest)
-	switch name {
-	case "seed":
-		p.Seed, err = strconv.ParseUint(rest, 10, 64)
-		return err
-	case "for":
-		p.For, err = parseTime(rest)
-		return err
-	case "end-power":
-		p.EndPower = true
-		return nil
-	case "beyond-budget":
-		p.Beyond = true
-		return nil
-	case "core":
-		for _, w := range strings.Fields(rest) {
-			n, err := parseNode(w)
-			if err != nil {
-				return err
-			}
-			p.Core |= 1 << n
-		}
-		return nil
-	case "load":
-		l, err := workload.ParseLoad(rest)
-		p.Loads = append(p.Loads, l)
-		return err
-	case "fault":
+	p := &r.p
+	if name == "fault" {
 		f, err := ParseFault(rest)
 		if len(p.Faults) == maxFaults {
 			return fmt.Errorf("more than %d faults", maxFaults)
 		}
-		p.Faults = append(p.Faults, f)
+		p.Faults, r.faults = append(p.Faults, f), append(r.faults, no)
 		return err
+	}
+	key := name
+	if name == "load" {
+		l, err := workload.ParseLoad(rest)
+		if err != nil {
+			return err
+		}
+		p.Loads = append(p.Loads, l)
+		key += " " + l.Kind
+	}
+	if before, ok := r.lines[key]; ok {
+		return fmt.Errorf("%s stands in line %d already", key, before)
+	}
+	r.lines[key] = no
+	switch name {
+	case "load":
+		return nil
+	case "seed":
+		if p.Seed, err = strconv.ParseUint(rest, 10, 64); err != nil {
+			return fmt.Errorf("seed %.30q: it must be a number from 0 to %d", rest, uint64(math.MaxUint64))
+		}
+		return nil
+	case "for":
+		p.For, err = parseTime(rest)
+		return err
+	case "core":
+		return p.readCore(rest)
+	case "end-power", "beyond-budget":
+		if rest != "" {
+			return fmt.Errorf("%s stands alone: %.60q is too much", name, rest)
+		}
+		p.EndPower, p.Beyond = p.EndPower || name == "end-power", p.Beyond || name == "beyond-budget"
+		return nil
+	}
+	return p.readNumber(name, rest)
+}
+
+func (p *Plan) readCore(list string) error {
+	for _, w := range strings.Fields(list) {
+		n, err := parseNode(w)
+		if err != nil {
+			return err
+		}
+		p.Core |= 1 << n
+	}
+	if p.Core == 0 {
+		return fmt.Errorf("core names nobody: core n0 n1")
+	}
+	return nil
+}
+
+func (p *Plan) readNumber(name, text string) error {
+	wrong := func(lo, hi int64) error {
+		return fmt.Errorf("%s %.30q: it must be a number from %d to %d", name, text, lo, hi)
 	}
 	for _, c := range p.counts() {
 		if c.name == name {
-			v, err := strconv.Atoi(rest)
+			v, err := strconv.Atoi(text)
 			if err != nil || v < c.lo || v > c.hi {
-				return fmt.Errorf("%s %q: it must be a number from %d to %d", name, rest, c.lo, c.hi)
+				return wrong(int64(c.lo), int64(c.hi))
 			}
 			*c.at = v
 			return nil
@@ -217,15 +310,44 @@ func (p *Plan) line(line string) (err error) {
 	}
 	for _, n := range p.numbers() {
 		if n.name == name {
-			v, err := strconv.ParseInt(rest, 10, 64)
+			v, err := strconv.ParseInt(text, 10, 64)
 			if err != nil || v < n.lo || v > n.hi {
-				return fmt.Errorf("%s %q: it must be a number from %d to %d", name, rest, n.lo, n.hi)
+				return wrong(n.lo, n.hi)
 			}
 			*n.at = v
 			return nil
 		}
 	}
-	return fmt.Errorf("%q begins no line of a plan", name)
+	return fmt.Errorf("%.30q begins no line of a plan", name)
+}
+
+// AboutPlans is what may stand in a plan, line by line.
+func AboutPlans() string {
+	var p Plan
+	var b strings.Builder
+	b.WriteString(`A plan has a line for each thing, in any order; what follows a # is a remark. What is missing is as in
+the standard world without faults. TIME is like 1.5s, NODE is from 0 on.
+
+seed N
+for TIME
+core nNODE nNODE  who must converge in the end, a majority; others stay as the faults leave them
+end-power         everybody loses power in the end
+beyond-budget     faults may harm more disks than a cluster can bear: it may refuse for good, and not lie
+`)
+	for _, c := range p.counts() {
+		fmt.Fprintf(&b, "%s N: %s (%d to %d)\n", c.name, c.about, c.lo, c.hi)
+	}
+	for _, n := range p.numbers() {
+		fmt.Fprintf(&b, "%s N: %s (%d to %d)\n", n.name, n.about, n.lo, n.hi)
+	}
+	for about := range strings.Lines(workload.AboutLoads()) {
+		name, rest, _ := strings.Cut(about, " ")
+		fmt.Fprintf(&b, "load %s N: %s", name, strings.TrimLeft(rest, " "))
+	}
+	for about := range strings.Lines(AboutFaults()) {
+		b.WriteString("fault " + about)
+	}
+	return b.String()
 }
 
 func parseTime(s string) (core.Mono, error) {
@@ -238,8 +360,8 @@ func parseTime(s string) (core.Mono, error) {
 
 func parseNode(s string) (core.NodeID, error) {
 	n, err := strconv.ParseUint(strings.TrimPrefix(s, "n"), 10, 8)
-	if err != nil || !strings.HasPrefix(s, "n") || n > 6 {
-		return 0, fmt.Errorf("%q is no node: they are n0, n1 and on", s)
+	if err != nil || !strings.HasPrefix(s, "n") || n >= mostNodes {
+		return 0, fmt.Errorf("%q is no node: they are n0 to n%d", s, mostNodes-1)
 	}
 	return core.NodeID(n), nil
 }
@@ -303,24 +425,47 @@ func ParseFault(s string) (f Fault, err error) {
 	return f, err
 }
 
+// flaw is what is impossible in a plan, and which line is to be changed.
+type flaw struct {
+	what  string
+	lines []string // by their first words, best first; none: it is a fault's
+	fault int
+}
+
+func (f *flaw) Error() string { return f.what }
+
 // Check says what is impossible in a plan; nil: it can be played.
 func (p *Plan) Check() error {
+	if f := p.flaw(); f != nil {
+		return f
+	}
+	return nil
+}
+
+func (p *Plan) flaw() *flaw {
+	wrong := func(lines []string, format string, args ...any) *flaw {
+		return &flaw{what: fmt.Sprintf(format, args...), lines: lines}
+	}
 	switch {
 	case p.For <= 0 || p.For > 1000*60*minute:
-		return fmt.Errorf("for %v: a run lasts from 1ns to 1000h", time.Duration(p.For))
-	case p.Factor > p.Nodes:
-		return fmt.Errorf("factor %d: there are %d nodes", p.Factor, p.Nodes)
+		return wrong([]string{"for"}, "for %v: a run lasts from 1ns to 1000h", time.Duration(p.For))
+	case p.Factor != p.Nodes:
+		return wrong([]string{"factor", "nodes"}, "factor %d: each of the %d nodes has a copy of everything", p.Factor, p.Nodes)
+	case p.Window != 0 && p.Window < leastWindow:
+		return wrong([]string{"window"}, "window %d: it is 0, which stands for the default, or at least %d", p.Window, leastWindow)
+	case p.Journal != 0 && p.Journal < leastJournal:
+		return wrong([]string{"journal"}, "journal %d: it is 0, which stands for the default, or at least %d", p.Journal, leastJournal)
 	case p.Liars > p.Nodes:
-		return fmt.Errorf("liars %d: there are %d disks", p.Liars, p.Nodes)
+		return wrong([]string{"liars", "nodes"}, "liars %d: there are %d disks", p.Liars, p.Nodes)
 	case p.Core>>p.Nodes != 0 || bits.OnesCount64(p.Core) <= p.Nodes/2:
-		return fmt.Errorf("core%s: it must be a majority of n0 to n%d", nodesOf(p.Core), p.Nodes-1)
+		return wrong([]string{"core", "nodes"}, "core%s: it must be a majority of n0 to n%d", nodesOf(p.Core), p.Nodes-1)
 	}
-	for _, f := range p.Faults {
+	for i, f := range p.Faults {
 		if err := f.check(p); err != nil {
-			return fmt.Errorf("fault %v: %w", f, err)
+			return &flaw{what: fmt.Sprintf("fault %v: %v", f, err), fault: i}
 		}
 	}
-	return p.checkBudget()
+	return p.overBudget()
 }
 
 func (f *Fault) check(p *Plan) error {

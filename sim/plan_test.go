@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -47,17 +48,26 @@ func TestAPlanByHand(t *testing.T) {
 
 func TestImpossiblePlans(t *testing.T) {
 	for text, want := range map[string]string{
-		"seed x":                                "line 1",
+		"seed x":                                "line 1: seed \"x\"",
 		"seed 1\nfor -3s":                       "line 2",
-		"for 0s":                                "a run lasts",
-		"nodes 9":                               "from 1 to 7",
-		"nodes 3\nfactor 5":                     "there are 3 nodes",
+		"seed 1\n\nseed 2":                      "line 3: seed stands in line 1",
+		"load produce 2\nload produce 3":        "line 2: load produce stands in line 1",
+		"for 0s":                                "line 1: for 0s: a run lasts",
+		"seed 1\n# five of them\nnodes 9":       "line 3: nodes \"9\": it must be a number from 1 to 3",
+		"nodes 3\nfactor 2":                     "line 2: factor 2: each of the 3 nodes",
+		"window 1":                              "line 1: window 1: it is 0",
+		"journal 1":                             "line 1: journal 1: it is 0",
+		"journal 4294967296":                    "from 0 to",
+		"end-power now":                         "stands alone",
+		"core":                                  "names nobody",
 		"rate 0":                                "from 1 to",
 		"net-drop 1000001":                      "from 0 to 1000000",
-		"liars 4":                               "there are 3 disks",
+		"liars 4":                               "from 0 to 3",
+		"liars 2\nnodes 1\ncore n0":             "line 1: liars 2: there are 1 disks",
+		"nodes 2\ncore n0":                      "line 2: core n0: it must be a majority",
 		"core n0":                               "a majority",
 		"core n0 n7":                            "no node",
-		"core n0 n5":                            "a majority",
+		"nodes 2\ncore n1 n2":                   "a majority",
 		"load dreamers 3":                       "is no load",
 		"load produce many":                     "no number",
 		"load produce 0":                        "no number",
@@ -70,12 +80,12 @@ func TestImpossiblePlans(t *testing.T) {
 		"fault 1s kill n1":                      "lacks \"for\"",
 		"fault 1s kill n1 for 0s":               "last for some time",
 		"fault 1s kill n1 for 1s x 3":           "is too much",
-		"fault 1s kill n4 for 1s":               "there is no node n4",
-		"for 5s\nfault 5s kill n1 for 1s":       "over by then",
+		"nodes 2\nfault 1s kill n2 for 1s":      "line 2: fault 1s kill n2 for 1s: there is no node n2",
+		"for 5s\nfault 5s kill n1 for 1s":       "line 2: fault 5s kill n1 for 1s: the run is over by then",
 		"fault 1s cut-one-way n1 n1 for 1s":     "no other node",
 		"fault 1s slow-disk n1 for 1s x 0":      "times must be from 2",
 		"fault 1s flap n1 for 1s x 1e3":         "invalid syntax",
-		"fault 1s wipe n1\nfault 2s wipe n2":    "at most 1 may be",
+		"fault 1s wipe n1\nfault 2s wipe n2":    "line 2: the disks of n1 n2 are harmed: of 3 nodes at most 1 may be",
 		"fault 1s rot n0 x 1\nfault 2s wipe n2": "the disks of n0 n2 are harmed",
 		"seed " + strings.Repeat("1", 70000):    "too long",
 	} {
@@ -89,6 +99,62 @@ func TestImpossiblePlans(t *testing.T) {
 	if _, err := ParsePlan(strings.Repeat("fault 1s kill n1 for 1s\n", maxFaults+1)); err == nil {
 		t.Error("a plan may have any number of faults")
 	}
+}
+
+// What a plan may say can be played, at both ends of each of its ranges.
+func TestExtremesCanBePlayed(t *testing.T) {
+	var p Plan
+	var all []string
+	for _, n := range p.numbers() {
+		lo := n.lo
+		switch n.name {
+		case "window":
+			lo = leastWindow
+		case "journal":
+			lo = leastJournal
+		}
+		all = append(all, fmt.Sprintf("%s %d", n.name, lo), fmt.Sprintf("%s %d", n.name, n.hi))
+	}
+	all = append(all, "nodes 1", "nodes 2", "shards 16", "partitions 1000\nload produce 1", "liars 3", "for 1ns",
+		"nodes 1\nfault 10ms cut n0 for 1s\nfault 20ms bridge n0 for 1s\nfault 30ms swizzle for 1s\nfault 40ms isolate-leader for 1s x 3")
+	for k := range specs {
+		s := specs[k]
+		least, most := Fault{At: 10 * ms, Kind: FaultKind(k), Peer: 1, For: 1, N: s.lo}, Fault{At: 10 * ms, Kind: FaultKind(k), Peer: 1, For: 60 * minute, N: s.hi}
+		all = append(all, "fault "+least.String(), "fault "+most.String())
+	}
+	for _, line := range all {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			text := line
+			for _, other := range []string{"for 100ms", "partitions 2", "rate 100", "load produce 1"} {
+				if name, _, _ := strings.Cut(other, " "); !strings.Contains("\n"+line, "\n"+name+" ") {
+					text += "\n" + other
+				}
+			}
+			p, err := ParsePlan(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := RunPlan(p, Options{}); r.Violation != nil {
+				t.Error(r.Violation)
+			}
+		})
+	}
+}
+
+// FuzzParsePlan: any text is a plan that prints what parses to it again, or an error.
+func FuzzParsePlan(f *testing.F) {
+	f.Add(new(Swarm(3, 1, minute)).String())
+	f.Add("nodes 2\ncore n0 n1\nload produce 2\nfault 1.5s slow-link n0 n1 for 2s x 40 # slow\nbeyond-budget")
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := ParsePlan(text)
+		if err != nil {
+			return
+		}
+		if q, err := ParsePlan(p.String()); err != nil || !reflect.DeepEqual(p, q) {
+			t.Errorf("%v\n%v\nbecame\n%v", err, p.String(), q.String())
+		}
+	})
 }
 
 // What is printed of any kind of fault can be read.

@@ -23,7 +23,7 @@ func (w *World) platters() {
 		}
 		for i := range found.Groups {
 			g := &found.Groups[i]
-			if g.Damaged != "" {
+			if g.Damaged != "" || g.Gone {
 				continue // it will not vote: as good as not there
 			}
 			p := checker.Platter{Node: n.id, Mark: g.Mark.Index}
@@ -35,4 +35,27 @@ func (w *World) platters() {
 	}
 	w.judge.OnPlatters(func(g core.GroupID) []checker.Platter { return copies[g] })
 	w.result.Platters++
+}
+
+// settle tells the judge which of the groups that it doubts are there no more: those that no node which
+// must have converged knows, as its disk stands.
+func (w *World) settle() {
+	if len(w.judge.Doubted()) == 0 {
+		return
+	}
+	there := map[core.GroupID]bool{}
+	for _, n := range w.nodes {
+		if !w.inCore(n.id) {
+			continue
+		}
+		found, err := journal.Recover(n.own())
+		if err != nil {
+			w.failAt("I5", "the disk of node %d cannot be recovered: %v", n.id, err)
+			return
+		}
+		for i := range found.Groups {
+			there[found.Groups[i].ID] = there[found.Groups[i].ID] || !found.Groups[i].Gone
+		}
+	}
+	w.judge.Settle(func(g core.GroupID) bool { return !there[g] })
 }

@@ -42,6 +42,7 @@ type Result struct {
 	Disk      diskfake.Faults
 	Clients   workload.Counts
 	Redraws   int
+	Stopped   bool // by Options.Stop, without a verdict
 	Violation *Violation
 
 	// Stranded is how a run on lying disks ended early without a finding. A node whose disk forgot what it
@@ -50,14 +51,29 @@ type Result struct {
 	Stranded *Violation
 }
 
-// Crashes counts processes and machines that died by the plan.
-func (r *Result) Crashes() int64 { return r.Faults[Kill] + r.Faults[Power] + r.Faults[PowerAll] }
+// Crashes counts the faults that ended a process at a moment that it did not choose; a loss of power
+// everywhere is one. Aimed crashes, crash loops and rolling ones come as kills and losses of power.
+func (r *Result) Crashes() int64 {
+	return r.sum(Kill, Power, PowerAll, Boundary, Wipe, OldDisk, WrongDisk)
+}
 
-// Cuts counts partitions of the network.
-func (r *Result) Cuts() int64 { return r.Faults[Cut] + r.Faults[CutOneWay] + r.Faults[CutClients] }
+// Cuts counts partitions of the network. Flapping and swizzling come as cuts.
+func (r *Result) Cuts() int64 {
+	return r.sum(Cut, CutOneWay, CutClients, Bridge, Isolate, IsolateHalf)
+}
 
-// Empty says why too little happened for the run to mean anything; "" when enough did. Per minute of
-// load: 2,000 acknowledged batches, 2 crashes, 2 cuts and a change of leader.
+func (r *Result) sum(kinds ...FaultKind) (n int64) {
+	for _, k := range kinds {
+		n += r.Faults[k]
+	}
+	return n
+}
+
+// leastKinds is how many kinds of fault a run needs, however short it is.
+const leastKinds = 3
+
+// Empty says why too little happened for the run to mean anything; "" when enough did: 3 kinds of
+// fault, and per minute of load 2,000 acknowledged batches, 2 crashes, 2 cuts and a change of leader.
 func (r *Result) Empty() string {
 	floor := func(perMinute int64) int64 {
 		return (perMinute*int64(r.Plan.For) + int64(minute) - 1) / int64(minute)
@@ -67,7 +83,7 @@ func (r *Result) Empty() string {
 		name   string
 		is, at int64
 	}{{"acknowledged batches", r.Acked, floor(2000)}, {"crashes", r.Crashes(), floor(2)},
-		{"cuts", r.Cuts(), floor(2)}, {"leader changes", r.Leaders, floor(1)}} {
+		{"cuts", r.Cuts(), floor(2)}, {"leader changes", r.Leaders, floor(1)}, {"kinds of fault", int64(r.Kinds()), leastKinds}} {
 		if f.is < f.at {
 			lacks = append(lacks, fmt.Sprintf("%d %s of %d", f.is, f.name, f.at))
 		}
@@ -78,31 +94,19 @@ func (r *Result) Empty() string {
 // maxRedraws of an empty seed; then it counts as it is.
 const maxRedraws = 5
 
-// Run plays the standard world of a seed. An empty run is drawn again, from the same seed. A panic is a
-// violation like others: its seed must not get lost. The trace shows where it happened.
-func Run(seed uint64, opts Options) (r Result) {
+// Run plays the standard world of a seed. An empty run is drawn again, from the same seed.
+func Run(seed uint64, opts Options) Result {
 	if opts.For == 0 {
 		opts.For = minute
 	}
-	var plan Plan
-	defer func() {
-		if p := recover(); p != nil {
-			r = Result{Plan: plan, Redraws: plan.Redraw, Violation: &Violation{ID: "panic", What: fmt.Sprint(p)}}
-			r.forgive()
-			if opts.Trace != nil {
-				fmt.Fprintf(opts.Trace, "panic: %v\n%s", p, debug.Stack())
-			}
-		}
-	}()
 	for redraw := 0; ; redraw++ {
-		plan = Swarm(seed, redraw, opts.For)
+		plan := Swarm(seed, redraw, opts.For)
 		if opts.Liars > 0 {
 			plan.lie(opts.Liars)
 		}
-		r = RunPlan(plan, opts)
+		r := RunPlan(plan, opts)
 		r.Redraws = redraw
-		r.forgive()
-		if r.Violation != nil || r.Stranded != nil || redraw == maxRedraws || r.Empty() == "" {
+		if r.Violation != nil || r.Stopped || r.Stranded != nil || redraw == maxRedraws || r.Empty() == "" {
 			return r
 		}
 	}
@@ -115,8 +119,20 @@ func (r *Result) forgive() {
 	}
 }
 
-// RunPlan plays a plan, drawn or written by hand.
-func RunPlan(plan Plan, opts Options) Result { return runWith(plan, opts, karst) }
+// RunPlan plays a plan, drawn or written by hand. A panic is a violation like others: its seed must
+// not get lost. The trace shows where it happened.
+func RunPlan(plan Plan, opts Options) (r Result) {
+	defer func() {
+		if p := recover(); p != nil {
+			r = Result{Plan: plan, Violation: &Violation{ID: "panic", What: fmt.Sprint(p)}, Clients: workload.Counts{Met: workload.NewMet()}}
+			if opts.Trace != nil {
+				fmt.Fprintf(opts.Trace, "panic: %v\n%s", p, debug.Stack())
+			}
+		}
+		r.forgive()
+	}()
+	return runWith(plan, opts, karst)
+}
 
 func runWith(plan Plan, opts Options, drv driver) Result {
 	prepare(opts)
@@ -143,10 +159,13 @@ var once sync.Once
 // Replay is the command that plays a result's run again.
 func (r *Result) Replay(opts Options) string {
 	s := fmt.Sprintf("karst sim run --seed %d", r.Plan.Seed)
-	if r.Plan.For != minute {
+	if opts.File != "" {
+		s = "karst sim run --plan " + opts.File
+	}
+	if r.Plan.For != minute && opts.File == "" {
 		s += fmt.Sprintf(" --for %s", duration(r.Plan.For))
 	}
-	if r.Plan.Liars > 0 {
+	if r.Plan.Liars > 0 && opts.File == "" {
 		s += fmt.Sprintf(" --liars %d", r.Plan.Liars)
 	}
 	if opts.Mutant != "" {
@@ -164,21 +183,28 @@ func duration(t core.Mono) string {
 
 // FaultCount is a kind of fault and how often it happened.
 type FaultCount struct {
-	Kind  string // a FaultKind, or what network and disk count themselves
-	Count int64
+	Kind    string // a FaultKind, or what network and disk count themselves
+	Count   int64
+	Follows bool // from faults that are counted too: what a loss of power takes, what does not fit
 }
 
 // FaultCounts are the faults of a run, zeros too, in a fixed order.
 func (r *Result) FaultCounts() (out []FaultCount) {
 	for k, n := range r.Faults {
 		if FaultKind(k) != SyncError { // the disk counts those that a sync met
-			out = append(out, FaultCount{FaultKind(k).String(), n})
+			out = append(out, FaultCount{Kind: FaultKind(k).String(), Count: n})
 		}
 	}
-	return append(out, FaultCount{"lost-frame", r.Net.Drops}, FaultCount{"doubled-frame", r.Net.Doubles},
-		FaultCount{"reset-link", r.Net.Resets}, FaultCount{"late-frame", r.Net.Spikes}, FaultCount{"bit-rot", r.Net.Rots},
-		FaultCount{"sync-error", r.Disk.SyncErrors}, FaultCount{"lost-sector", r.Disk.LostSectors},
-		FaultCount{"torn-file", r.Disk.TornFiles}, FaultCount{"lost-entry", r.Disk.LostEntries}, FaultCount{"lie", r.Disk.Lies})
+	net, disk := &r.Net, &r.Disk
+	for _, f := range []FaultCount{{Kind: "lost-frame", Count: net.Drops}, {Kind: "doubled-frame", Count: net.Doubles},
+		{Kind: "reset-link", Count: net.Resets}, {Kind: "late-frame", Count: net.Spikes}, {Kind: "bit-rot", Count: net.Rots},
+		{Kind: "corrupt-frame", Count: net.Corrupts}, {Kind: "replayed-frame", Count: net.Replays}, {Kind: "part-of-reply", Count: net.Parts},
+		{Kind: "sync-error", Count: disk.SyncErrors}, {Kind: "lie", Count: disk.Lies}} {
+		out = append(out, f)
+	}
+	return append(out, FaultCount{"full-link", net.Full, true}, FaultCount{"lost-sector", disk.LostSectors, true},
+		FaultCount{"torn-file", disk.TornFiles, true}, FaultCount{"lost-entry", disk.LostEntries, true}, FaultCount{"no-room", disk.NoRoom, true},
+		FaultCount{"swallowed-sector", disk.LostWrites, true}, FaultCount{"stray-sector", disk.Misdirected, true}, FaultCount{"rotten-bit", disk.Rotten, true})
 }
 
 // FaultText lists by name what happened at all.

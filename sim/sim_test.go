@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -95,19 +96,42 @@ func TestLyingDisks(t *testing.T) {
 }
 
 func TestEmptySeeds(t *testing.T) {
-	r := Result{Plan: Plan{For: minute}, Acked: 2000, Leaders: 1}
-	r.Faults[Kill], r.Faults[Cut] = 2, 2
-	if why := r.Empty(); why != "" {
+	whole := Result{Plan: Plan{For: minute}, Acked: 2000, Leaders: 1}
+	whole.Faults[Boundary], whole.Faults[Wipe], whole.Faults[Bridge] = 1, 1, 2
+	if why := whole.Empty(); why != "" {
 		t.Error("enough happened, and yet:", why)
 	}
-	r.Acked = 1999
-	if r.Empty() == "" {
-		t.Error("too few batches go unseen")
+	for want, take := range map[string]func(r *Result){
+		"1999 acknowledged batches of 2000": func(r *Result) { r.Acked-- },
+		"1 crashes of 2":                    func(r *Result) { r.Faults[Boundary], r.Faults[Stall] = 0, 1 },
+		"1 cuts of 2":                       func(r *Result) { r.Faults[Bridge]-- },
+		"0 leader changes of 1":             func(r *Result) { r.Leaders = 0 },
+		"2 kinds of fault of 3":             func(r *Result) { r.Faults[Wipe], r.Faults[Boundary] = 0, 2 },
+	} {
+		r := whole
+		r.Disk.LostSectors, r.Net.Full = 1000, 1000 // they follow from others and are no kinds of their own
+		take(&r)
+		if why := r.Empty(); why != want {
+			t.Errorf("%q, want %q", why, want)
+		}
 	}
 	quick := Result{Plan: Plan{For: 6 * core.Second}, Acked: 200, Leaders: 1}
-	quick.Faults[Power], quick.Faults[CutOneWay] = 1, 1
+	quick.Faults[Power], quick.Faults[CutOneWay], quick.Net.Replays = 1, 1, 1
 	if why := quick.Empty(); why != "" {
 		t.Error("a tenth of a minute needs a tenth, rounded up:", why)
+	}
+}
+
+// Processors decide how a sweep is shared out, and nothing else.
+func TestProcessorsDoNotMatter(t *testing.T) {
+	opts := SweepOptions{Options: Options{For: 2 * core.Second}}
+	before := runtime.GOMAXPROCS(1)
+	defer runtime.GOMAXPROCS(before)
+	one := Sweep(41, 48, opts)
+	runtime.GOMAXPROCS(2)
+	two := Sweep(41, 48, opts)
+	if len(one.Hashes) != 8 || !slices.Equal(one.Hashes, two.Hashes) || one.Hash != two.Hash {
+		t.Errorf("one processor: %016x\ntwo: %016x", one.Hashes, two.Hashes)
 	}
 }
 

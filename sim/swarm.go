@@ -35,7 +35,7 @@ func Swarm(seed uint64, redraw int, length core.Mono) Plan {
 	s.crashes()
 	s.cuts()
 	for _, d := range draws {
-		if d.of > 0 && rng.Chance(1, d.of) {
+		if rng.Chance(1, d.of) {
 			for range s.times(d.lo, d.hi) {
 				s.add(d.kind, d.short, d.long, d.n(rng))
 			}
@@ -65,7 +65,7 @@ type swarm struct {
 // draw is how the swarm draws one kind of fault: one in of seeds has it, lo to hi times a minute.
 type draw struct {
 	kind        FaultKind
-	of          int64 // 0: never. See docs/testing.md for why.
+	of          int64
 	lo, hi      int64
 	short, long core.Mono
 	n           func(*det.Rand) int64
@@ -123,9 +123,6 @@ var draws = []draw{
 	{NoisyLink, 4, 1, 2, sec, 8 * sec, between(10, 10000)},
 	{Stall, 3, 1, 2, 10 * ms, 6 * sec, none},
 	{DiskFull, 4, 1, 2, sec, 8 * sec, none},
-	{Rot, 0, 1, 2, 0, 0, between(1, 5)},
-	{LostWrite, 0, 1, 2, 0, 0, none},
-	{StrayWrite, 0, 1, 2, 0, 0, none},
 	{Wipe, 20, 1, 1, 0, 0, none},
 	{OldDisk, 20, 1, 1, 2 * sec, 8 * sec, none},
 	{WrongDisk, 8, 1, 1, 300 * ms, 3 * sec, none},
@@ -135,7 +132,10 @@ var draws = []draw{
 	{ClockFreeze, 6, 1, 1, 500 * ms, 8 * sec, none},
 	{LoadBurst, 4, 1, 2, 200 * ms, sec, between(2, 6)},
 	{Reconnect, 4, 1, 3, 0, 0, none},
-	{RotJournal, 0, 1, 2, 0, 0, between(1, 5)},
+	{RotSealed, 6, 1, 2, 0, 0, between(1, 3)},
+	{Rot, 6, 1, 2, 0, 0, between(1, 5)},
+	{LostWrite, 8, 1, 2, 0, 0, none},
+	{StrayWrite, 8, 1, 2, 0, 0, none},
 }
 
 // times scales a count per minute to the length of the run; what is there in a minute is there once.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/sim/workload"
 )
 
 // SweepOptions are how a range of seeds is played.
@@ -43,13 +44,18 @@ type Summary struct {
 	Proved   int64
 	Hash     uint64           // over the hashes of the seeds, in order; of one seed its own
 	Faults   map[string]int64 // by FaultCount.Kind
+	Crashes  int64
+	Cuts     int64
+	Met      *workload.Met
+	Hashes   []uint64 // of the seeds, in order, as far as none is missing
+	Mutant   string   // planted
 	Slowest  uint64
 	SlowTook time.Duration
 	CPU      time.Duration // until now, of the whole process
 	Took     time.Duration
 	Failures []Failure // by seed
 	Marks    int
-	Hit      int
+	Hit      int // of the marks
 	Unhit    []string
 }
 
@@ -66,13 +72,24 @@ const emptyShare = 2
 
 // Sweep plays the seeds from first to last, and prints nothing.
 func Sweep(first, last uint64, opts SweepOptions) Summary {
+	return sweep(first, last, opts, func(seed uint64) Result { return Run(seed, opts.Options) })
+}
+
+// SweepPlan is a sweep of one plan. Nobody asks whether enough happens in it.
+func SweepPlan(plan Plan, opts SweepOptions) Summary {
+	return sweep(plan.Seed, plan.Seed, opts, func(uint64) Result { return RunPlan(plan, opts.Options) })
+}
+
+func sweep(first, last uint64, opts SweepOptions, play func(seed uint64) Result) Summary {
 	if opts.Workers == 0 {
 		opts.Workers = runtime.GOMAXPROCS(0)
 	}
 	opts.Keep = max(opts.Keep, 1)
 	prepare(opts.Options)
-	s := sweeper{opts: opts, first: first, next: first, last: last, hashes: map[uint64]uint64{}}
-	s.sum.Faults = map[string]int64{}
+	s := sweeper{opts: opts, play: play, first: first, next: first, last: last, hashes: map[uint64]uint64{}}
+	s.sum.Faults, s.sum.Met, s.sum.Mutant = map[string]int64{}, workload.NewMet(), opts.Mutant
+	before := map[string]int64{} // marks, hit by earlier sweeps of the process
+	det.Marks(func(name string, hits int64) { before[name] = hits })
 	began, cpu := time.Now(), cpuTime()
 	live := core.Live.Load()
 	var all sync.WaitGroup
@@ -81,12 +98,12 @@ func Sweep(first, last uint64, opts SweepOptions) Summary {
 	}
 	all.Wait()
 	s.sum.Took, s.sum.CPU = time.Since(began), cpuTime()-cpu
-	s.sum.Hash = s.hash()
+	s.sum.Hash, s.sum.Hashes = s.hash()
 	s.judge(core.Live.Load() - live)
 	slices.SortFunc(s.sum.Failures, func(a, b Failure) int { return cmp.Compare(a.Seed, b.Seed) })
 	det.Marks(func(name string, hits int64) {
 		s.sum.Marks++
-		if hits > 0 {
+		if hits > before[name] {
 			s.sum.Hit++
 		} else {
 			s.sum.Unhit = append(s.sum.Unhit, name)
@@ -97,6 +114,7 @@ func Sweep(first, last uint64, opts SweepOptions) Summary {
 
 type sweeper struct {
 	opts   SweepOptions
+	play   func(seed uint64) Result
 	mu     sync.Mutex
 	first  uint64
 	next   uint64
@@ -112,7 +130,9 @@ func (s *sweeper) take() (uint64, bool) {
 	if s.next > s.last || s.over {
 		return 0, false
 	}
-	s.next++
+	if s.next++; s.next == 0 { // that was the last number there is
+		s.over = true
+	}
 	return s.next - 1, true
 }
 
@@ -124,14 +144,16 @@ func (s *sweeper) work() {
 			return
 		}
 		began := time.Now()
-		r := Run(seed, s.opts.Options)
+		r := s.play(seed)
 		took := time.Since(began)
 		var again *Result
 		if s.opts.Twice && r.Violation == nil {
-			b := Run(seed, s.opts.Options)
+			b := s.play(seed)
 			again = &b
 		}
-		s.add(&r, again, took)
+		if !r.Stopped && (again == nil || !again.Stopped) {
+			s.add(&r, again, took)
+		}
 	}
 }
 
@@ -152,6 +174,9 @@ func (s *sweeper) add(r, again *Result, took time.Duration) {
 	t.Elected += r.Leaders
 	t.Steps += r.Steps
 	t.Virtual += r.Virtual
+	t.Crashes += r.Crashes()
+	t.Cuts += r.Cuts()
+	t.Met.Add(r.Met())
 	for _, f := range r.FaultCounts() {
 		t.Faults[f.Kind] += f.Count
 	}
@@ -184,18 +209,20 @@ func (s *sweeper) look(r, again *Result) {
 }
 
 // hash joins the hashes of the seeds from the first on, as far as none is missing.
-func (s *sweeper) hash() (sum uint64) {
-	if len(s.hashes) == 1 {
-		return s.hashes[s.first]
-	}
-	for seed := s.first; ; seed++ {
+func (s *sweeper) hash() (sum uint64, all []uint64) {
+	for seed := s.first; len(all) < len(s.hashes); seed++ {
 		h, ok := s.hashes[seed]
 		if !ok {
-			return sum
+			break
 		}
+		all = append(all, h)
 		sum = (sum ^ h) * 1099511628211
 		sum ^= sum >> 29
 	}
+	if len(s.hashes) == 1 && len(all) == 1 {
+		return all[0], all
+	}
+	return sum, all
 }
 
 // judge holds the sweep as a whole to its floors; live is how many buffers it left.
@@ -224,13 +251,24 @@ func (s *sweeper) judge(live int64) {
 // Thin says that too little happened in too many of the seeds.
 func (t *Summary) Thin() bool { return t.Redrawn*100 > t.Seeds*emptyShare }
 
-// String is one line, and one for each failure.
+// Coverage is the line that says what a sweep is worth: seeds, virtual time, faults by kind, marks,
+// the planted bug, the slowest seed.
+func (t *Summary) Coverage() string {
+	mutant := ""
+	if t.Mutant != "" {
+		mutant = "; mutant " + t.Mutant
+	}
+	return fmt.Sprintf("coverage: %d seeds, %.2f virtual h; faults: %s; marks %d/%d%s; slowest seed %d (%.1f s)",
+		t.Seeds, seconds(t.Virtual)/3600, FaultText(t.Faults), t.Hit, t.Marks, mutant, t.Slowest, t.SlowTook.Seconds())
+}
+
+// String is a line of sums, the line of Coverage, and one for each failure.
 func (t *Summary) String() string {
 	var b strings.Builder
 	played := float64(t.Runs) / float64(max(t.Seeds, 1)) // times each seed
-	fmt.Fprintf(&b, "%d seeds (%d redrawn), %d runs, %d batches acknowledged, %.2f virtual h, %d elections; faults: %s; marks %d/%d; slowest seed %d (%.2f s); %.1f virtual s and %.0f batches a CPU s; %.0f s",
-		t.Seeds, t.Redrawn, t.Runs, t.Acked, seconds(t.Virtual)/3600, t.Elected, FaultText(t.Faults), t.Hit, t.Marks, t.Slowest,
-		t.SlowTook.Seconds(), played*seconds(t.Virtual)/t.CPU.Seconds(), played*float64(t.Acked)/t.CPU.Seconds(), t.Took.Seconds())
+	fmt.Fprintf(&b, "%d redrawn, %d runs, %d batches acknowledged, %d elections; %.1f virtual s and %.0f batches a CPU s; %.0f s\n%s",
+		t.Redrawn, t.Runs, t.Acked, t.Elected, played*seconds(t.Virtual)/t.CPU.Seconds(), played*float64(t.Acked)/t.CPU.Seconds(),
+		t.Took.Seconds(), t.Coverage())
 	for _, f := range t.Failures {
 		fmt.Fprintf(&b, "\nseed %d: %s\n%s", f.Seed, f.Why, f.Replay)
 	}

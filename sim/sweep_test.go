@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,8 +25,14 @@ func TestSweepsAddUp(t *testing.T) {
 	opts.Workers, opts.Each, opts.Twice = 3, nil, true
 	b := Sweep(21, 24, opts)
 	if b.Runs != 8 || a.Hash != b.Hash || a.Acked != b.Acked || a.Steps != b.Steps || a.Virtual != b.Virtual ||
-		!maps.Equal(a.Faults, b.Faults) {
+		!maps.Equal(a.Faults, b.Faults) || a.Crashes != b.Crashes || a.Cuts != b.Cuts || !slices.Equal(a.Hashes, b.Hashes) {
 		t.Errorf("two sweeps of the same seeds differ:\n%v\n%v", a.String(), b.String())
+	}
+	if x, y := a.Met.Lines(), b.Met.Lines(); !slices.Equal(x, y) || len(a.Met.Under) == 0 || len(a.Met.Pairs) == 0 || len(a.Met.Answers) == 0 {
+		t.Errorf("their clients met\n%v\n%v", x, y)
+	}
+	if a.Crashes == 0 || a.Cuts == 0 || a.Hit == 0 || a.Hit+len(a.Unhit) != a.Marks {
+		t.Errorf("%d crashes, %d cuts, %d of %d marks", a.Crashes, a.Cuts, a.Hit, a.Marks)
 	}
 	opts.Twice = false
 	one := Sweep(22, 22, opts)
@@ -34,6 +42,39 @@ func TestSweepsAddUp(t *testing.T) {
 	opts.Workers, opts.Each = 1, func(so *Summary) bool { return so.Seeds < 2 }
 	if c := Sweep(21, 24, opts); c.Seeds != 2 || c.Hash == a.Hash {
 		t.Errorf("told to stop after two: %v", c.String())
+	}
+}
+
+// The last line of a sweep tells what it is worth, and a plan is a sweep of one.
+func TestCoverage(t *testing.T) {
+	p, err := ParsePlan("seed 3\nfor 2s\nfault 500ms kill n1 for 300ms\nfault 1s cut n0 for 300ms")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := SweepPlan(p, SweepOptions{Options: Options{File: "calm.plan", Mutant: "none"}, Twice: true, JudgeFrom: 50})
+	if s.Seeds != 1 || s.Runs != 2 || s.Redrawn != 0 || len(s.Failures) > 0 || s.Hash != RunPlan(p, Options{}).Hash {
+		t.Fatal(s.String())
+	}
+	line := s.Coverage()
+	for _, want := range []string{"1 seeds, 0.00 virtual h", "cut 1, kill 1", fmt.Sprintf("marks %d/%d", s.Hit, s.Marks), "mutant none", "slowest seed 3 ("} {
+		if !strings.Contains(line, want) || strings.Contains(line, "\n") {
+			t.Errorf("%q lacks %q", line, want)
+		}
+	}
+}
+
+// Who is told to stop gives no verdict: a run that did not end counts nowhere.
+func TestAStoppedRunCountsNowhere(t *testing.T) {
+	asked := 0
+	stop := func() bool {
+		asked++
+		return asked > 20
+	}
+	if r := Run(3, Options{For: core.Second, Stop: stop}); !r.Stopped || r.Violation != nil || r.Virtual > core.Second {
+		t.Errorf("%v after %d questions: %v", r.Stopped, asked, r.String())
+	}
+	if s := Sweep(3, 9, SweepOptions{Options: Options{For: core.Second, Stop: stop}, Workers: 1, JudgeFrom: 50}); s.Seeds != 0 || s.Hash != 0 {
+		t.Errorf("a stopped sweep played %d seeds", s.Seeds)
 	}
 }
 

@@ -25,6 +25,9 @@ type Options struct {
 	Trace  io.Writer // one line for each event and effect; nil: none
 	Mutant string    // planted, in builds that have mutants
 	Liars  int       // this many disks lie about fsync
+	File   string    // where the plan was read; empty: it is drawn from the seed
+
+	Stop func() bool // asked now and then: whether the run is to end where it is; nil: never
 }
 
 // World is one run.
@@ -38,7 +41,7 @@ type World struct {
 	nodes  []*node
 	net    *netfake.Net
 	fleet  *workload.Fleet
-	log    *checker.Log
+	told   *checker.Judge // hears the clients
 	judge  *checker.State
 	copies copies
 	fx     core.Effects
@@ -94,7 +97,8 @@ func newWorld(plan Plan, opts Options, drv driver) *World {
 	w.net.Address = func(n core.NodeID) string { return fmt.Sprintf("node-%d:9092", n) }
 	w.net.Route = func(frame []byte) core.ShardID { return w.drv.route(frame, plan.Shards) }
 	w.weather()
-	w.log = checker.NewLog(plan.Partitions, w.violation)
+	w.told = checker.NewJudge(checker.Limits{})
+	w.told.Heard, w.told.Log.Sparse = w.violation, false
 	w.judge = checker.NewState(plan.Nodes, w.violation)
 	if plan.Liars > 0 {
 		w.judge.Deafen()
@@ -103,13 +107,13 @@ func newWorld(plan Plan, opts Options, drv driver) *World {
 	for i := range plan.Nodes {
 		n := &node{id: core.NodeID(i), disk: diskfake.New(det.New(plan.Seed, fmt.Sprint("disk ", i)))}
 		n.disk.Lies = i < plan.Liars
-		n.disk.Harms = isSegment
+		n.disk.Harms, n.disk.Spares = isSegment, n.uncovered
 		w.nodes = append(w.nodes, n)
 	}
 	w.fleet = workload.New(workload.Config{Seed: plan.Seed, Nodes: plan.Nodes, Topic: "t", Partitions: plan.Partitions,
 		Factor: plan.Factor, Rate: plan.Rate, Core: 1<<plan.Nodes - 1, Loads: plan.Loads, Hot: plan.Hot, MaxRecord: plan.MaxRecord,
 		Large: plan.Large, Configs: map[string]string{"segment.bytes": "1048576",
-			"message.timestamp.after.max.ms": "9223372036854775807"}}, w, w.log)
+			"message.timestamp.after.max.ms": "9223372036854775807"}}, w, w.told)
 	return w
 }
 
@@ -166,6 +170,10 @@ func (w *World) play() {
 		case dueCheck:
 			w.look()
 			w.watch()
+			if w.opts.Stop != nil && w.opts.Stop() {
+				w.result.Stopped, w.gaveUp = true, true
+				w.enter(ended)
+			}
 			w.after(w.now+20*core.Millisecond, dueCheck, nil, 0, 0)
 		}
 	}
@@ -270,7 +278,10 @@ func (w *World) state() string {
 
 func (w *World) finish() {
 	if !w.failed && !w.gaveUp {
-		w.log.Finish()
+		if _, err := w.told.Finish(); err != nil {
+			w.failAt("history", "%v", err)
+		}
+		w.settle()
 		w.judge.Finish()
 		w.compareDisks()
 		w.platters()

@@ -65,24 +65,29 @@ func Check(j *checker.Judge, o Options) (*Report, error) {
 }
 
 func (r *Report) object(obj *checker.Object, o *Options) error {
-	exact, wrong := false, false
+	exact, wrong, size := false, false, int64(0)
 	var windows func(emit func(window))
 	switch {
 	case obj.Ordered != nil:
 		exact, wrong = true, obj.Ordered.Check() != nil
+		size = int64(len(obj.Ordered.Steps) + len(obj.Ordered.Seens))
 		windows = func(emit func(window)) { orderedWindows(obj.Ordered, least, emit) }
 	case obj.Register != nil:
 		ok, _, _ := checker.CheckRegister(obj.Register)
-		exact, wrong = true, !ok
+		exact, wrong, size = true, !ok, int64(len(obj.Register))
 		windows = func(emit func(window)) { registerWindows(obj.Register, least, emit) }
 	default:
 		windows = func(emit func(window)) { cellWindows(obj.Cell, 1, emit) }
 	}
 	r.Objects++
+	if exact && !wrong && r.Operations >= o.Operations {
+		r.Left += size
+		return nil
+	}
 	illegal, whole := false, true
 	var failed error
 	windows(func(w window) {
-		n := int64(len(w.ops))
+		n := int64(len(w.pieces))
 		switch {
 		case failed != nil || illegal:
 			return
@@ -108,19 +113,20 @@ func (r *Report) object(obj *checker.Object, o *Options) error {
 
 // search looks for an order of a window. A picture is drawn of one that has none.
 func (r *Report) search(obj *checker.Object, w window, o *Options) (illegal bool, err error) {
-	if len(w.ops) > o.Window {
-		return false, fmt.Errorf("%w: %s has %d operations between two quiet instants, the most is %d", ErrUnknown, obj.Name, len(w.ops), o.Window)
+	if n := len(w.pieces); n > o.Window {
+		return false, fmt.Errorf("%w: %s has %d operations between two quiet instants, the most is %d", ErrUnknown, obj.Name, n, o.Window)
 	}
-	switch porcupine.CheckOperationsTimeout(w.model, w.ops, time.Duration(o.Seconds)*time.Second) {
+	ops := w.operations()
+	switch porcupine.CheckOperationsTimeout(w.model, ops, time.Duration(o.Seconds)*time.Second) {
 	case porcupine.Ok:
 		return false, nil
 	case porcupine.Unknown:
-		return false, fmt.Errorf("%w: %s, a window of %d operations, after %d s", ErrUnknown, obj.Name, len(w.ops), o.Seconds)
+		return false, fmt.Errorf("%w: %s, a window of %d operations, after %d s", ErrUnknown, obj.Name, len(ops), o.Seconds)
 	}
 	if o.Pictures == "" {
 		return true, nil
 	}
-	_, info := porcupine.CheckOperationsVerbose(w.model, w.ops, time.Duration(o.Seconds)*time.Second)
+	_, info := porcupine.CheckOperationsVerbose(w.model, ops, time.Duration(o.Seconds)*time.Second)
 	path, err := draw(w.model, info, o.Pictures, obj)
 	if err == nil {
 		r.Pictures = append(r.Pictures, path)

@@ -55,78 +55,84 @@ func (a *admin) judge(t *testing.T, o Options) (*Report, error) {
 	return Check(j, o)
 }
 
+const (
+	ok, fail, unknown          = checker.OK, checker.Fail, checker.Unknown
+	exists, none, bad          = "TOPIC_ALREADY_EXISTS", "UNKNOWN_TOPIC_OR_PARTITION", "INVALID_PARTITIONS"
+	create, remove, grow, meta = checker.CreateTopic, checker.DeleteTopic, checker.GrowTopic, checker.Metadata
+)
+
+// cells are what can go wrong with topics and keys, each beside a history as much like it as can be
+// in which nothing is wrong.
+var cells = []struct {
+	id, name   string
+	bug, clean func(a *admin)
+}{
+	{"L2", "an acknowledged topic is not there",
+		func(a *admin) { a.topic(create, ok, "", "1", 3); a.topic(meta, ok, "", "", 0) },
+		func(a *admin) { a.topic(create, ok, "", "1", 3); a.overlap = 3; a.topic(meta, ok, "", "", 0) }},
+	{"L2", "a deleted topic is still there",
+		func(a *admin) {
+			a.topic(create, ok, "", "1", 3)
+			a.topic(remove, ok, "", "", 0)
+			a.topic(meta, ok, "", "1", 3)
+		},
+		func(a *admin) {
+			a.topic(create, ok, "", "1", 3)
+			a.topic(remove, unknown, "", "", 0)
+			a.topic(meta, ok, "", "1", 3)
+		}},
+	{"L2", "created twice",
+		func(a *admin) { a.topic(create, ok, "", "1", 3); a.topic(create, ok, "", "2", 3) },
+		func(a *admin) { a.topic(create, ok, "", "1", 3); a.topic(create, fail, exists, "", 3) }},
+	{"L2", "refused as existing after it was deleted",
+		func(a *admin) { a.topic(remove, ok, "", "", 0); a.topic(create, fail, exists, "", 3) },
+		func(a *admin) { a.topic(create, unknown, "", "", 3); a.topic(create, fail, exists, "", 3) }},
+	{"L2", "not there for the delete",
+		func(a *admin) { a.topic(create, ok, "", "1", 3); a.topic(remove, fail, none, "", 0) },
+		func(a *admin) { a.topic(create, ok, "", "1", 3); a.topic(remove, fail, "NOT_CONTROLLER", "", 0) }},
+	{"L2", "growth is forgotten",
+		func(a *admin) {
+			a.topic(create, ok, "", "1", 3)
+			a.topic(grow, ok, "", "", 5)
+			a.topic(meta, ok, "", "1", 3)
+		},
+		func(a *admin) {
+			a.topic(create, ok, "", "1", 3)
+			a.topic(grow, fail, bad, "", 2)
+			a.topic(meta, ok, "", "1", 3)
+		}},
+	{"L2", "what was unknown comes and goes",
+		func(a *admin) {
+			a.topic(meta, ok, "", "", 0)
+			a.topic(create, unknown, "", "1", 3)
+			a.topic(meta, ok, "", "1", 3)
+			a.topic(meta, ok, "", "", 0)
+		},
+		func(a *admin) {
+			a.topic(meta, ok, "", "", 0)
+			a.topic(create, unknown, "", "1", 3)
+			a.topic(meta, ok, "", "", 0)
+			a.topic(meta, ok, "", "1", 3)
+		}},
+	{"L3", "an acknowledged setting is not there",
+		func(a *admin) { a.config(checker.AlterConfig, "1"); a.config(checker.DescribeConfig, "") },
+		func(a *admin) { a.config(checker.DescribeConfig, ""); a.config(checker.AlterConfig, "1") }},
+	{"L3", "a setting goes back",
+		func(a *admin) {
+			a.config(checker.AlterConfig, "1")
+			a.config(checker.AlterConfig, "2")
+			a.config(checker.DescribeConfig, "1")
+		},
+		func(a *admin) {
+			a.config(checker.AlterConfig, "1")
+			a.overlap = 2
+			a.config(checker.AlterConfig, "2")
+			a.config(checker.DescribeConfig, "1")
+		}},
+}
+
 func TestCells(t *testing.T) {
-	const ok, fail, unknown = checker.OK, checker.Fail, checker.Unknown
-	const exists, none, bad = "TOPIC_ALREADY_EXISTS", "UNKNOWN_TOPIC_OR_PARTITION", "INVALID_PARTITIONS"
-	create, remove, grow, meta := checker.CreateTopic, checker.DeleteTopic, checker.GrowTopic, checker.Metadata
-	cases := []struct {
-		id, name   string
-		bug, clean func(a *admin)
-	}{
-		{"L2", "an acknowledged topic is not there",
-			func(a *admin) { a.topic(create, ok, "", "1", 3); a.topic(meta, ok, "", "", 0) },
-			func(a *admin) { a.topic(create, ok, "", "1", 3); a.overlap = 3; a.topic(meta, ok, "", "", 0) }},
-		{"L2", "a deleted topic is still there",
-			func(a *admin) {
-				a.topic(create, ok, "", "1", 3)
-				a.topic(remove, ok, "", "", 0)
-				a.topic(meta, ok, "", "1", 3)
-			},
-			func(a *admin) {
-				a.topic(create, ok, "", "1", 3)
-				a.topic(remove, unknown, "", "", 0)
-				a.topic(meta, ok, "", "1", 3)
-			}},
-		{"L2", "created twice",
-			func(a *admin) { a.topic(create, ok, "", "1", 3); a.topic(create, ok, "", "2", 3) },
-			func(a *admin) { a.topic(create, ok, "", "1", 3); a.topic(create, fail, exists, "", 3) }},
-		{"L2", "refused as existing after it was deleted",
-			func(a *admin) { a.topic(remove, ok, "", "", 0); a.topic(create, fail, exists, "", 3) },
-			func(a *admin) { a.topic(create, unknown, "", "", 3); a.topic(create, fail, exists, "", 3) }},
-		{"L2", "not there for the delete",
-			func(a *admin) { a.topic(create, ok, "", "1", 3); a.topic(remove, fail, none, "", 0) },
-			func(a *admin) { a.topic(create, ok, "", "1", 3); a.topic(remove, fail, "NOT_CONTROLLER", "", 0) }},
-		{"L2", "growth is forgotten",
-			func(a *admin) {
-				a.topic(create, ok, "", "1", 3)
-				a.topic(grow, ok, "", "", 5)
-				a.topic(meta, ok, "", "1", 3)
-			},
-			func(a *admin) {
-				a.topic(create, ok, "", "1", 3)
-				a.topic(grow, fail, bad, "", 2)
-				a.topic(meta, ok, "", "1", 3)
-			}},
-		{"L2", "what was unknown comes and goes",
-			func(a *admin) {
-				a.topic(meta, ok, "", "", 0)
-				a.topic(create, unknown, "", "1", 3)
-				a.topic(meta, ok, "", "1", 3)
-				a.topic(meta, ok, "", "", 0)
-			},
-			func(a *admin) {
-				a.topic(meta, ok, "", "", 0)
-				a.topic(create, unknown, "", "1", 3)
-				a.topic(meta, ok, "", "", 0)
-				a.topic(meta, ok, "", "1", 3)
-			}},
-		{"L3", "an acknowledged setting is not there",
-			func(a *admin) { a.config(checker.AlterConfig, "1"); a.config(checker.DescribeConfig, "") },
-			func(a *admin) { a.config(checker.DescribeConfig, ""); a.config(checker.AlterConfig, "1") }},
-		{"L3", "a setting goes back",
-			func(a *admin) {
-				a.config(checker.AlterConfig, "1")
-				a.config(checker.AlterConfig, "2")
-				a.config(checker.DescribeConfig, "1")
-			},
-			func(a *admin) {
-				a.config(checker.AlterConfig, "1")
-				a.overlap = 2
-				a.config(checker.AlterConfig, "2")
-				a.config(checker.DescribeConfig, "1")
-			}},
-	}
-	for _, c := range cases {
+	for _, c := range cells {
 		for _, wrong := range []bool{true, false} {
 			a := &admin{}
 			if wrong {

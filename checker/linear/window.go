@@ -13,8 +13,8 @@ import (
 // window is a part of an object's history between two instants at which no operation was open, with
 // the state that the part begins with.
 type window struct {
-	model porcupine.Model
-	ops   []porcupine.Operation
+	model  porcupine.Model
+	pieces []piece
 }
 
 // piece is an operation on its way into a window.
@@ -27,12 +27,18 @@ func byCall(a, b piece) int { return cmp.Or(cmp.Compare(a.Call, b.Call), cmp.Com
 
 // cut splits pieces, sorted by their call, at quiescent instants. known says whether the state after a
 // window is certain, given the window; a window has at least least operations, if there are as many.
+// While the state is not certain the window grows by an eighth before that is asked again, so that all
+// of the asking together costs no more than O(n).
 func cut(pieces []piece, least int, known func(w []piece) bool, emit func(w []piece)) {
-	from, end := 0, int64(math.MinInt64)
+	from, end, want := 0, int64(math.MinInt64), least
 	for i, p := range pieces {
-		if i-from >= least && p.Call > end && known(pieces[from:i]) {
-			emit(pieces[from:i])
-			from = i
+		if n := i - from; n >= want && p.Call > end {
+			if known(pieces[from:i]) {
+				emit(pieces[from:i])
+				from, want = i, least
+			} else {
+				want = n + n/8 + 1
+			}
 		}
 		end = max(end, p.Ret)
 	}
@@ -43,17 +49,17 @@ func cut(pieces []piece, least int, known func(w []piece) bool, emit func(w []pi
 
 // operations gives a window to porcupine. Every operation is a client of its own unless it fits behind
 // an earlier one: the pictures need rows without overlap.
-func operations(w []piece) []porcupine.Operation {
+func (w window) operations() []porcupine.Operation {
 	var rows []int64
-	ops := make([]porcupine.Operation, 0, len(w))
+	ops := make([]porcupine.Operation, 0, len(w.pieces))
 	top := int64(math.MinInt64)
-	for _, p := range w {
+	for _, p := range w.pieces {
 		top = max(top, p.Call)
 		if p.Ret != checker.Forever {
 			top = max(top, p.Ret)
 		}
 	}
-	for _, p := range w {
+	for _, p := range w.pieces {
 		ret := p.Ret
 		if ret == checker.Forever {
 			ret = top + 1
@@ -164,7 +170,7 @@ func split(o *checker.Ordered) []checker.Step {
 func orderedWindows(o *checker.Ordered, least int, emit func(window)) {
 	state := o.Start
 	cut(orderedPieces(o), least, func([]piece) bool { return true }, func(w []piece) {
-		emit(window{orderedModel(state), operations(w)})
+		emit(window{orderedModel(state), w})
 		for _, p := range w {
 			if p.in.step != nil {
 				state = max(state, p.in.step.At+p.in.step.Width)
@@ -195,7 +201,7 @@ func registerWindows(accesses []checker.Access, least int, emit func(window)) {
 	slices.SortStableFunc(pieces, byCall)
 	state := uint64(0)
 	cut(pieces, least, func(w []piece) bool { _, ok := lastValue(w, state); return ok }, func(w []piece) {
-		emit(window{registerModel(state), operations(w)})
+		emit(window{registerModel(state), w})
 		state, _ = lastValue(w, state)
 	})
 }
@@ -245,7 +251,7 @@ func cellWindows(ops []checker.CellOp, least int, emit func(window)) {
 	slices.SortStableFunc(pieces, byCall)
 	state := cellState{any: true}
 	cut(pieces, least, func(w []piece) bool { _, ok := lastState(w, state); return ok }, func(w []piece) {
-		emit(window{cellModel(state), operations(w)})
+		emit(window{cellModel(state), w})
 		state, _ = lastState(w, state)
 	})
 }

@@ -53,8 +53,8 @@ type mark struct {
 
 func (r *recording) newPen(ctx context.Context, number int64) (*pen, error) {
 	cl, err := r.client(ctx, kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(8<<10), kgo.ProducerLinger(2*time.Millisecond),
-		kgo.ProduceRequestTimeout(5*time.Second), kgo.UnknownTopicRetries(-1))
+		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(256<<10), kgo.ProducerLinger(2*time.Millisecond),
+		kgo.ProduceRequestTimeout(2*time.Second), kgo.UnknownTopicRetries(-1))
 	if err != nil {
 		return nil, err
 	}
@@ -89,15 +89,22 @@ func (p *pen) send(part int64, n int) {
 	p.open[b] = true
 	p.mu.Unlock()
 	for i := range n {
-		size := 40 + rand.IntN(200)
-		if rand.IntN(50) == 0 {
-			size = 4 << 10
-		}
-		value := p.r.stamp.value(p.number, part, b.first+int64(i), size)
-		b.marks[i].sum = int64(sum(value))
+		value := p.r.stamp.value(p.number, part, b.first+int64(i), valueLength())
+		b.marks[i].sum = ending(value)
 		rec := &kgo.Record{Topic: p.r.topic, Partition: int32(part), Value: value}
 		p.cl.Produce(context.Background(), rec, func(rec *kgo.Record, err error) { p.answered(b, i, rec, err) })
 	}
+}
+
+// valueLength is mostly small; now and then one fills a page, or a batch that brokers may treat as large.
+func valueLength() int {
+	switch n := rand.IntN(400); {
+	case n == 0:
+		return 48 << 10
+	case n < 8:
+		return 4 << 10
+	}
+	return 40 + rand.IntN(200)
 }
 
 // answered is called in the order of a partition's records. A broker that has forgotten a batch but
@@ -113,6 +120,7 @@ func (p *pen) answered(b *burst, i int, rec *kgo.Record, err error) {
 	*m = mark{outcome: checker.Unknown, offset: -1, sum: m.sum, done: true}
 	if err == nil {
 		m.outcome = checker.OK
+		p.r.acked.Add(1)
 		p.pid, p.epoch = rec.ProducerID, int64(rec.ProducerEpoch)
 		if last := p.shifted[b.part]; rec.Offset < 0 || last >= -1 && rec.Offset == last+1 {
 			p.shifted[b.part] = rec.Offset

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -64,6 +65,9 @@ func (r *recording) polled(p *kgo.FetchTopicPartition, process, call int64, next
 	}
 	*next = p.Records[len(p.Records)-1].Offset + 1
 	o.HW = p.HighWatermark
+	if !r.exact {
+		o.HW = max(o.HW, *next) // Apache Kafka takes it before it reads, and the log may grow between the two
+	}
 	r.tape.write(&o)
 }
 
@@ -73,6 +77,14 @@ func (r *recording) list(ctx context.Context, part int32, at int64) (offset int6
 	if b == nil {
 		return 0, -1, errors.New("no leader is known")
 	}
+	if offset, epoch, err = r.listAt(ctx, b, part, at); err != nil {
+		r.lookUp(ctx)
+	}
+	return offset, epoch, err
+}
+
+// listAt asks a broker, whether it leads or not.
+func (r *recording) listAt(ctx context.Context, b *kgo.Broker, part int32, at int64) (offset int64, epoch int32, err error) {
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.ReplicaID = -1
 	t, p := kmsg.NewListOffsetsRequestTopic(), kmsg.NewListOffsetsRequestTopicPartition()
@@ -81,16 +93,14 @@ func (r *recording) list(ctx context.Context, part int32, at int64) (offset int6
 	req.Topics = append(req.Topics, t)
 	resp, err := b.Request(ctx, req)
 	if err != nil {
-		r.lookUp(ctx)
 		return 0, -1, err
 	}
-	l := resp.(*kmsg.ListOffsetsResponse)
-	if len(l.Topics) != 1 || len(l.Topics[0].Partitions) != 1 {
+	l, ok := resp.(*kmsg.ListOffsetsResponse)
+	if !ok || len(l.Topics) != 1 || len(l.Topics[0].Partitions) != 1 {
 		return 0, -1, errors.New("the answer does not speak of the partition")
 	}
 	a := &l.Topics[0].Partitions[0]
 	if err := kerr.ErrorForCode(a.ErrorCode); err != nil {
-		r.lookUp(ctx)
 		return 0, -1, err
 	}
 	return a.Offset, a.LeaderEpoch, nil
@@ -119,12 +129,73 @@ func (r *recording) askEnds(busy context.Context) {
 	}
 }
 
-// readBack reads every partition from its first record to its end, batch by batch.
+const (
+	askers      = 40               // questions that may be open at once
+	askPatience = 12 * time.Second // how long one of them stays open
+)
+
+// askAnybody asks brokers for the ends of partitions that they may have led once: an answer that comes
+// late, from one that slept, must not be old. It has a client of its own, because a question that is given
+// up takes the connection with it, and with it the questions behind.
+func (r *recording) askAnybody(ctx, busy context.Context) error {
+	cl, err := r.client(ctx)
+	if err != nil {
+		return err
+	}
+	idle := make(chan int64, askers)
+	for range askers {
+		idle <- r.tape.process()
+	}
+	r.start(func() {
+		defer cl.Close()
+		for pause(busy, about(100*time.Millisecond)) {
+			b := r.somebody(cl)
+			if b == nil || len(idle) == 0 {
+				continue
+			}
+			me := <-idle
+			go func() {
+				defer func() { idle <- me }()
+				r.askEnd(busy, b, me)
+			}()
+		}
+		for range askers {
+			<-idle // nobody asks any more
+		}
+	})
+	return nil
+}
+
+func (r *recording) askEnd(busy context.Context, b *kgo.Broker, me int64) {
+	ctx, cancel := context.WithTimeout(busy, askPatience)
+	defer cancel()
+	o := checker.NewOp(checker.ListOffsets)
+	o.Process, o.Call, o.Topic, o.Partition, o.At = me, r.tape.now(), r.topic, rand.Int64N(int64(r.partitions)), -1
+	offset, epoch, err := r.listAt(ctx, b, int32(o.Partition), o.At)
+	if err != nil {
+		return
+	}
+	o.Offset, o.LeaderEpoch = offset, int64(epoch)
+	r.tape.write(&o)
+}
+
+// readBack reads every partition from its first record to its end, batch by batch, some at a time: one that
+// cannot be read must not keep the others from it.
 func (r *recording) readBack(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.drain)
 	defer cancel()
+	failed := make([]error, r.partitions)
+	places := make(chan struct{}, 32)
 	for part := range r.partitions {
-		if err := r.readWhole(ctx, part, r.tape.process()); err != nil {
+		places <- struct{}{}
+		r.start(func() {
+			failed[part] = r.readWhole(ctx, part, r.tape.process())
+			<-places
+		})
+	}
+	r.wg.Wait()
+	for part, err := range failed {
+		if err != nil {
 			return catalogue.NotRecorded.New("cannot read %s/%d to its end within %v: %v", r.topic, part, r.drain, err).Wrap(err)
 		}
 	}

@@ -2,9 +2,13 @@ package main
 
 import (
 	"bufio"
+	"compress/gzip"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
+	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,7 +19,7 @@ import (
 // the order of their ends, and no operation looks shorter than it was.
 type tape struct {
 	mu        sync.Mutex
-	file      *os.File
+	file      io.WriteCloser
 	w         *bufio.Writer
 	buf       []byte
 	began     time.Time
@@ -25,13 +29,49 @@ type tape struct {
 }
 
 func newTape(path, recorder string) (*tape, error) {
-	f, err := os.Create(path)
+	f, err := createHistory(path)
 	if err != nil {
 		return nil, err
 	}
 	t := &tape{file: f, w: bufio.NewWriterSize(f, 1<<20), began: time.Now()}
 	_, t.err = t.w.Write(checker.AppendHeader(nil, recorder))
 	return t, nil
+}
+
+// zipped is a compressed file, written or read.
+type zipped struct {
+	io.Writer
+	io.Reader
+	closers []io.Closer
+}
+
+func (z *zipped) Close() (err error) {
+	for _, c := range z.closers {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
+
+func createHistory(path string) (io.WriteCloser, error) {
+	f, err := os.Create(path)
+	if err != nil || !strings.HasSuffix(path, ".gz") {
+		return f, err
+	}
+	z, err := gzip.NewWriterLevel(f, gzip.BestSpeed)
+	return &zipped{Writer: z, closers: []io.Closer{z, f}}, err
+}
+
+func openHistory(path string) (io.ReadCloser, error) {
+	f, err := os.Open(path)
+	if err != nil || !strings.HasSuffix(path, ".gz") {
+		return f, err
+	}
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &zipped{Reader: z, closers: []io.Closer{z, f}}, nil
 }
 
 // now is nanoseconds since the recording began.
@@ -58,6 +98,13 @@ func (t *tape) write(o *checker.Op) {
 		t.err = err
 	}
 	t.written++
+}
+
+// failed says whether something could not be written.
+func (t *tape) failed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err != nil
 }
 
 func (t *tape) operations() int64 {
@@ -109,6 +156,10 @@ func (s stamp) value(producer, partition, counter int64, size int) []byte {
 
 func sum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
+// ending is the checksum that a value ends with. A checksum of all of it, its own included, is the same
+// for every value.
+func ending(value []byte) int64 { return int64(binary.LittleEndian.Uint32(value[len(value)-4:])) }
+
 // parse reads a value of this recording and of this partition.
 func (s stamp) parse(b []byte, partition int32) (producer, counter int64, ok bool) {
 	n := len(b) - 4
@@ -126,7 +177,7 @@ func (s stamp) gather(o *checker.Op, partition int32, offset int64, value []byte
 		o.Bad = append(o.Bad, offset)
 		return
 	}
-	o.Sums = append(o.Sums, int64(sum(value)))
+	o.Sums = append(o.Sums, ending(value))
 	if n := len(o.Runs); n > 0 {
 		r := &o.Runs[n-1]
 		if r[0]+r[3] == offset && r[1] == producer && r[2]+r[3] == counter {

@@ -22,20 +22,33 @@ import (
 const judgeFrom = 50
 
 // options are those of the simulator.
-func (s *simFlags) options(trace io.Writer) sim.Options {
-	return sim.Options{For: core.Mono(s.length), Trace: trace, Mutant: s.mutant, Liars: s.liars}
+func (s *simFlags) options(c *cobra.Command, trace io.Writer) sim.Options {
+	return sim.Options{For: core.Mono(s.length), Trace: trace, Mutant: s.mutant, Liars: s.liars, File: s.plan,
+		Stop: func() bool { return c.Context().Err() != nil }}
 }
 
 // simulate runs the seeds that the flags name.
-func simulate(c *cobra.Command, seeds seedRange, s *simFlags) error {
+func (s *simFlags) simulate(c *cobra.Command, seeds seedRange) error {
+	return s.show(c, s.trace, func(opts sim.Options) sim.Result { return sim.Run(seeds.first, opts) },
+		func(opts sim.SweepOptions) sim.Summary { return sim.Sweep(seeds.first, seeds.last, opts) })
+}
+
+// play runs a plan.
+func (s *simFlags) play(c *cobra.Command, plan sim.Plan) error {
+	return s.show(c, s.trace, func(opts sim.Options) sim.Result { return sim.RunPlan(plan, opts) },
+		func(opts sim.SweepOptions) sim.Summary { return sim.SweepPlan(plan, opts) })
+}
+
+// show plays and prints: one run event by event, or what a sweep came to.
+func (s *simFlags) show(c *cobra.Command, trace bool, one func(sim.Options) sim.Result, many func(sim.SweepOptions) sim.Summary) error {
 	if s.mutant != "" && !sim.Mutants {
 		return catalogue.SimMutant.New("this build does not carry mutant %s", s.mutant)
 	}
-	if s.trace {
-		return s.traced(c, seeds.first)
+	if trace {
+		return s.traced(c, one)
 	}
 	live := term.IsTerminal(int(os.Stderr.Fd()))
-	sum := sim.Sweep(seeds.first, seeds.last, sim.SweepOptions{Options: s.options(nil), Twice: s.twice, JudgeFrom: judgeFrom,
+	sum := many(sim.SweepOptions{Options: s.options(c, nil), Twice: s.twice, JudgeFrom: judgeFrom,
 		Each: func(so *sim.Summary) bool {
 			if live {
 				fmt.Fprintf(os.Stderr, "\r\x1b[2K%d seeds, %.0f virtual s, %d batches", so.Seeds, virtual(so).Seconds(), so.Acked)
@@ -46,22 +59,87 @@ func simulate(c *cobra.Command, seeds seedRange, s *simFlags) error {
 		fmt.Fprint(os.Stderr, "\r\x1b[2K")
 	}
 	t := totalOf(&sum, s.twice)
+	t.listMarks = s.marks || sum.Seeds >= judgeFrom
 	if err := s.out.print(c, t, t.write); err != nil {
 		return err
 	}
-	return sweepError(&sum)
+	return s.outcome(c, &sum)
 }
 
-// traced prints every event of one seed; the last line of the output is the hash.
-func (s *simFlags) traced(c *cobra.Command, seed uint64) error {
+// outcome is the error of a sweep: of what it found, or that it did not end by itself.
+func (s *simFlags) outcome(c *cobra.Command, sum *sim.Summary) error {
+	if len(sum.Failures) == 0 && c.Context().Err() != nil {
+		return catalogue.SimStopped.New("stopped after %s", count(int(sum.Seeds), "seed"))
+	}
+	return sweepError(sum)
+}
+
+// traced prints every event of one run; the last line of the output is the hash.
+func (s *simFlags) traced(c *cobra.Command, one func(sim.Options) sim.Result) error {
 	out := bufio.NewWriterSize(c.OutOrStdout(), 1<<20)
-	opts := s.options(out)
-	r := sim.Run(seed, opts)
-	fmt.Fprintf(out, "hash %016x\n", r.Hash)
-	if err := out.Flush(); err != nil || r.Violation == nil {
+	opts := s.options(c, out)
+	r := one(opts)
+	if !r.Stopped {
+		fmt.Fprintf(out, "hash %016x\n", r.Hash)
+	}
+	if err := out.Flush(); err != nil {
 		return err
 	}
+	if r.Stopped {
+		return catalogue.SimStopped.New("stopped after %.3f virtual s", time.Duration(r.Virtual).Seconds())
+	}
+	if r.Violation == nil {
+		return nil
+	}
 	return broken(r.Plan.Seed, r.Violation.String(), r.Replay(opts), " --trace")
+}
+
+// mostPlan is how many bytes a plan may have.
+const mostPlan = 4 << 20
+
+// readPlan reads a plan from a file, or from standard input when that is "-".
+func readPlan(stdin io.Reader, name string) (sim.Plan, error) {
+	wrong := func(err error) (sim.Plan, error) {
+		return sim.Plan{}, catalogue.SimPlan.New("%s: %v", name, err).Wrap(err)
+	}
+	in := stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return wrong(err)
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, mostPlan+1))
+	if err == nil && len(text) > mostPlan {
+		err = fmt.Errorf("it has more than %d bytes", mostPlan)
+	}
+	if err != nil {
+		return wrong(err)
+	}
+	plan, err := sim.ParsePlan(string(text))
+	if err != nil {
+		return wrong(err)
+	}
+	return plan, nil
+}
+
+// printPlan prints the plan of a seed, or what may stand in one.
+func (s *simFlags) printPlan(c *cobra.Command) error {
+	if !c.Flags().Changed("seed") {
+		_, err := fmt.Fprint(c.OutOrStdout(), sim.AboutPlans())
+		return err
+	}
+	if err := s.checkLength(); err != nil {
+		return err
+	}
+	r := sim.Run(s.seed, s.options(c, nil))
+	if r.Stopped {
+		return catalogue.SimStopped.New("stopped before the seed was played")
+	}
+	_, err := fmt.Fprint(c.OutOrStdout(), r.Plan.String())
+	return err
 }
 
 // broken is the error of a seed. What it says last is the command to paste.
@@ -86,54 +164,6 @@ func sweepError(t *sim.Summary) error {
 		return catalogue.SimViolation.New("%s", f.Why).Try("simulate longer, with --for 60s")
 	}
 	return catalogue.SimViolation.New("%s", f.Why)
-}
-
-// simTotal is what a sweep came to; the JSON of karst sim run.
-type simTotal struct {
-	Seeds    int64            `json:"seeds"`
-	Virtual  float64          `json:"virtual_seconds"`
-	Real     float64          `json:"real_seconds"`
-	Acked    int64            `json:"acknowledged_batches"`
-	Leaders  int64            `json:"leader_changes"`
-	Steps    int64            `json:"steps"`
-	Empty    int64            `json:"drawn_again"`           // seeds in which too little happened at first
-	Stranded int64            `json:"ended_early,omitempty"` // seeds on lying disks whose cluster never came back
-	Twice    bool             `json:"hashes_compared"`
-	Hash     string           `json:"hash"` // over the hashes of all seeds, in order
-	Faults   map[string]int64 `json:"faults"`
-	Violated []string         `json:"violations,omitempty"`
-}
-
-func totalOf(s *sim.Summary, twice bool) simTotal {
-	t := simTotal{Seeds: s.Seeds, Virtual: virtual(s).Seconds(), Real: s.Took.Seconds(), Acked: s.Acked, Leaders: s.Elected,
-		Steps: s.Steps, Empty: s.Redrawn, Stranded: s.Stranded, Twice: twice, Hash: fmt.Sprintf("%016x", s.Hash), Faults: s.Faults}
-	for _, f := range s.Failures {
-		if f.Violation != nil {
-			t.Violated = append(t.Violated, fmt.Sprintf("seed %d: %s", f.Seed, f.Why))
-		}
-	}
-	return t
-}
-
-// virtual is the time that passed in the worlds of a sweep.
-func virtual(s *sim.Summary) time.Duration { return time.Duration(s.Virtual) }
-
-func (t simTotal) write(w io.Writer) {
-	each := 1 / max(float64(t.Seeds), 1)
-	fmt.Fprintf(w, "%s, %.0f virtual s in %.1f s, %d batches acknowledged, hash %s\n", count(int(t.Seeds), "seed"),
-		t.Virtual, t.Real, t.Acked, t.Hash)
-	fmt.Fprintf(w, "a seed: %.1f virtual s, %.0f batches, %.1f changes of leader, %.0f steps\n",
-		t.Virtual*each, float64(t.Acked)*each, float64(t.Leaders)*each, float64(t.Steps)*each)
-	fmt.Fprintf(w, "faults: %s\n", sim.FaultText(t.Faults))
-	if t.Empty > 0 {
-		fmt.Fprintf(w, "drawn again because too little happened: %s\n", count(int(t.Empty), "seed"))
-	}
-	if t.Stranded > 0 {
-		fmt.Fprintf(w, "never whole again after disks forgot what they had synced: %s\n", count(int(t.Stranded), "seed"))
-	}
-	if len(t.Violated) == 0 {
-		fmt.Fprintln(w, "no violation")
-	}
 }
 
 // demoSeedLength is the virtual time of a seed in the demo: short, so that many are seen.

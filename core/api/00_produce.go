@@ -50,6 +50,7 @@ func produce(r *request, body wire.Message) {
 	p.one()
 	if r.acting() && q.Acks != 0 {
 		r.after(core.Mono(q.TimeoutMs)*core.Millisecond, func() {
+			markProduceLate.Hit()
 			if mut.On("M28") { // what timed out is used for the next request, while its batches are on their way
 				clear(r.frame.Bytes())
 			}
@@ -180,6 +181,7 @@ func (p *producing) hint(out *wire.ProduceResponsePartition, l Leadership) {
 	if !ok {
 		return
 	}
+	markProduceHint.Hit()
 	out.CurrentLeader = &wire.ProduceResponseLeader{LeaderId: int32(l.Leader), LeaderEpoch: int32(l.Term.Epoch())}
 	for _, e := range p.resp.NodeEndpoints {
 		if e.NodeId == int32(l.Leader) {

@@ -335,6 +335,7 @@ func (f *fetching) describe() wire.FetchResponsePartition {
 	out.PartitionIndex, out.ErrorCode = f.cached.key.index, f.err
 	out.HighWatermark = -1
 	if f.err == wire.None && f.region.Err == replica.NotAvailable {
+		markNoHigh.Hit()
 		out.ErrorCode = wire.OffsetNotAvailable
 		return out
 	}
@@ -357,6 +358,7 @@ func (p *poll) hint(resp *wire.FetchResponse, f *fetching, out *wire.FetchRespon
 	if !ok {
 		return
 	}
+	markFetchHint.Hit()
 	id := int32(f.leader.Leader)
 	out.CurrentLeader = &wire.FetchResponseLeader{LeaderId: id, LeaderEpoch: int32(f.leader.Term.Epoch())}
 	for _, e := range resp.NodeEndpoints {

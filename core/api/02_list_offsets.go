@@ -101,6 +101,9 @@ func (r *request) listOffset(name string, ask *wire.ListOffsetsRequestPartition,
 		if !r.acting() {
 			return
 		}
+		if res.Err == replica.NotAvailable {
+			markListEarly.Hit()
+		}
 		switch {
 		case res.Err == replica.NotAvailable && r.version() < 5:
 			out.ErrorCode = wire.LeaderNotAvailable

@@ -32,6 +32,8 @@ func outcomeError(o replica.Outcome) wire.Error {
 		return wire.InvalidProducerEpoch
 	case replica.OutOfRange:
 		return wire.OffsetOutOfRange
+	case replica.Policy:
+		return wire.PolicyViolation
 	case replica.NotAvailable:
 		return wire.OffsetNotAvailable
 	case replica.FencedEpoch:

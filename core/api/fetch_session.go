@@ -186,6 +186,7 @@ func (s *sessions) next(h Host, q *wire.FetchRequest, byID bool) ([]cachedPart, 
 	x := s.by[q.SessionId]
 	switch {
 	case x == nil:
+		markNoSession.Hit()
 		return nil, wire.FetchSessionIdNotFound
 	case x.epoch != q.SessionEpoch:
 		return nil, wire.InvalidFetchSessionEpoch

@@ -96,6 +96,10 @@ type Host interface {
 	Unwatch(p Part, key core.ConnID)
 	List(p Part, op ListOp, done func(ListResult, Leadership))
 
+	// Trim raises the log start of a partition to an offset, -1 for its high watermark. done is called when
+	// that is committed, with the log start as it is then.
+	Trim(p Part, to core.Offset, done func(replica.Trimmed))
+
 	// Coordinate gives req (a request of package coord) to the coordinator of the group. ok is false when
 	// this node does not lead the group's partition of __consumer_offsets (NOT_COORDINATOR), or loads it.
 	Coordinate(group string, req any, done func(resp any, err replica.Outcome))

@@ -265,12 +265,12 @@ func TestFramesBeyondTheCreditsAreAnError(t *testing.T) {
 
 // TestOutcomesHaveCodes: no outcome of a replica reaches a client as UNKNOWN_SERVER_ERROR.
 func TestOutcomesHaveCodes(t *testing.T) {
-	for o := replica.OK; o <= replica.Loading; o++ {
+	for o := replica.OK; o <= replica.Policy; o++ {
 		if outcomeError(o) == wire.UnknownServerError {
 			t.Errorf("outcome %d has no code", o)
 		}
 	}
-	if len(outcomes) != int(replica.Loading)+1 {
+	if len(outcomes) != int(replica.Policy)+1 {
 		t.Error("the transcripts do not know every outcome")
 	}
 }

@@ -37,7 +37,9 @@ func (r *request) awaitLeaders(groups []core.GroupID, d core.Mono, done func()) 
 		done()
 		return
 	}
+	markAwaited.Hit()
 	r.after(d, func() {
+		markInVain.Hit()
 		a.over = true
 		for _, g := range groups {
 			if l := h.Leadership(g); !led(h, g) {
@@ -67,7 +69,10 @@ func (r *request) fresh(then func()) {
 			then()
 		}
 	}
-	r.after(freshGrace, end)
+	r.after(freshGrace, func() {
+		markOldNews.Hit()
+		end()
+	})
 	r.h().Fresh(func(bool) { end() })
 }
 

@@ -44,6 +44,8 @@ func adminHandlerOf(k wire.Key) func(r *request, body wire.Message) {
 	switch k {
 	case wire.KeyDeleteTopics:
 		return deleteTopics
+	case wire.KeyDeleteRecords:
+		return deleteRecords
 	case wire.KeyInitProducerId:
 		return initProducerID
 	case wire.KeyDescribeConfigs:

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -83,6 +84,9 @@ func (c *Conn) Frame(h Host, frame core.Ref, check any) {
 
 // Closed forgets everything: timers and watches are cancelled, and what is called back later is dropped.
 func (c *Conn) Closed() {
+	if len(c.reqs) > 0 {
+		markUnanswered.Hit()
+	}
 	c.drop()
 	c.watched.Each(func(g core.GroupID, w *watched) { c.h.Unwatch(w.part, c.id) })
 	c.watched = det.Map[core.GroupID, *watched]{}
@@ -114,8 +118,7 @@ func (c *Conn) progress() bool {
 	}
 	if len(c.reqs) > 0 && c.reqs[0].stage == answered {
 		r := c.reqs[0]
-		c.reqs[0] = nil
-		c.reqs = c.reqs[1:]
+		c.reqs = slices.Delete(c.reqs, 0, 1) // no more than its credits
 		c.acted--
 		c.leave(r)
 		return true
@@ -180,9 +183,10 @@ type request struct {
 	frame core.Ref
 	stage stage
 	end   ending
-	vec   []core.Ref // the answer, while stage is answered
-	timer func()     // cancels what after armed
-	undo  func()     // set by a handler that holds Refs: releases them when the connection closes
+	vec   []core.Ref  // the answer, while stage is answered
+	room  [2]core.Ref // for vec, of most answers
+	timer func()      // cancels what after armed
+	undo  func()      // set by a handler that holds Refs: releases them when the connection closes
 }
 
 func (r *request) h() Host           { return r.conn.h }
@@ -201,6 +205,7 @@ func text(s *string) string {
 
 func (r *request) act() {
 	if r.in.refused {
+		markUnreadable.Hit()
 		r.finish(hangUp)
 		return
 	}
@@ -236,7 +241,7 @@ func (r *request) answer(m wire.Message) { r.answerAs(r.version(), m, nil) }
 func (r *request) answerAs(version int16, m wire.Message, parts [][]core.Ref) {
 	w := &r.conn.desk.w
 	w.Response(r.in.header.ApiKey, version, r.in.header.CorrelationId, m)
-	r.vec = w.Vec(nil)
+	r.vec = w.Vec(r.room[:0])
 	if len(parts) > 0 {
 		r.vec = splice(r.vec, parts)
 	}

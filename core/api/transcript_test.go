@@ -68,6 +68,7 @@ func (w *world) end() {
 }
 
 func (w *world) run(d *datadriven.TestData) {
+	first := firstKey(d)
 	arg := func(key, otherwise string) string {
 		for _, a := range d.CmdArgs {
 			if a.Key == key && len(a.Vals) > 0 {
@@ -85,10 +86,6 @@ func (w *world) run(d *datadriven.TestData) {
 	}
 	has := func(key string) bool {
 		return slices.ContainsFunc(d.CmdArgs, func(a datadriven.CmdArg) bool { return a.Key == key })
-	}
-	first := ""
-	if len(d.CmdArgs) > 0 {
-		first = d.CmdArgs[0].Key
 	}
 	switch d.Cmd {
 	case "topic":
@@ -116,9 +113,7 @@ func (w *world) run(d *datadriven.TestData) {
 		}
 		w.desk.view = nil
 	case "static":
-		for _, a := range d.CmdArgs {
-			w.static = config.Sort(append(w.static, config.KV{Key: a.Key, Value: a.Vals[0]}))
-		}
+		w.fix(d.CmdArgs)
 	case "batch":
 		w.batches[first] = w.batch(number, has)
 	case "append":
@@ -140,6 +135,20 @@ func (w *world) run(d *datadriven.TestData) {
 	default:
 		w.runConn(d, first, arg, number)
 	}
+}
+
+// fix sets keys of the configuration file.
+func (w *world) fix(args []datadriven.CmdArg) {
+	for _, a := range args {
+		w.static = config.Sort(append(w.static, config.KV{Key: a.Key, Value: a.Vals[0]}))
+	}
+}
+
+func firstKey(d *datadriven.TestData) string {
+	if len(d.CmdArgs) == 0 {
+		return ""
+	}
+	return d.CmdArgs[0].Key
 }
 
 // runConn plays the commands that act on a connection.

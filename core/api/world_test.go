@@ -130,7 +130,7 @@ func (w *world) settle(kind, arg string) {
 }
 
 var outcomes = []string{"OK", "NotLeader", "UnknownPartition", "StorageError", "NotEnoughReplicas", "TimedOut", "OutOfOrder",
-	"Fenced", "Duplicate", "OutOfRange", "NotAvailable", "FencedEpoch", "UnknownEpoch", "Loading"}
+	"Fenced", "Duplicate", "OutOfRange", "NotAvailable", "FencedEpoch", "UnknownEpoch", "Loading", "Policy"}
 
 func (w *world) outcome(s string) replica.Outcome {
 	i := slices.Index(outcomes, s)
@@ -274,6 +274,25 @@ func (w *world) List(p Part, op ListOp, done func(ListResult, Leadership)) {
 			res.Err = w.outcome(arg)
 		}
 		done(res, w.Leadership(p.Group()))
+	})
+}
+
+func (w *world) Trim(p Part, to core.Offset, done func(replica.Trimmed)) {
+	w.printf("trim %s to=%d", w.label(p), to)
+	w.later("trim", func(arg string) {
+		l := w.log(p.Group())
+		switch {
+		case arg != "":
+			done(replica.Trimmed{Err: w.outcome(arg), Start: -1})
+			return
+		case to < 0:
+			to = l.high
+		case to > l.high:
+			done(replica.Trimmed{Err: replica.OutOfRange, Start: -1})
+			return
+		}
+		l.start = max(l.start, to)
+		done(replica.Trimmed{Start: l.start})
 	})
 }
 

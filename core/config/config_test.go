@@ -275,7 +275,7 @@ func TestResolution(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", c.key, e, c)
 		}
 	}
-	if v := layers.TopicValues(); v != (TopicValues{MaxMessageBytes: 5, MinInsync: 1, SegmentBytes: 3145728, LogAppendTime: true}) {
+	if v := layers.TopicValues(); v != (TopicValues{MaxMessageBytes: 5, MinInsync: 1, SegmentBytes: 3145728, LogAppendTime: true, Deletes: true, FileDeleteDelayMs: 60000}) {
 		t.Errorf("typed values: %+v", v)
 	}
 	unlimited := Layers{Static: []KV{{"log.retention.hours", "-1"}}}

@@ -24,7 +24,7 @@ var topicTable = []Key{
 		Default: "86400000", Scope: Topic, State: NotYet, Valid: atLeast(0),
 		Doc: "How long compaction keeps a delete marker, so that readers that started earlier still see it."},
 	{Name: "file.delete.delay.ms", Kafka: []string{"log.segment.delete.delay.ms"}, Type: Long, Unit: "ms",
-		Default: "60000", Scope: Topic, State: NotYet, Valid: atLeast(0),
+		Default: "60000", Scope: Topic, Valid: atLeast(0),
 		Doc: "How long a segment that left the log stays on the disk."},
 	{Name: "flush.messages", Kafka: []string{"log.flush.interval.messages"}, Type: Long, Default: maxLong, Scope: Topic,
 		State: NotYet, Valid: atLeast(1),

@@ -1,11 +1,19 @@
 package config
 
+import (
+	"slices"
+	"strings"
+)
+
 // TopicValues are the settings of a topic that the data path acts on.
 type TopicValues struct {
 	MaxMessageBytes int32 // of a batch
 	MinInsync       int32
 	SegmentBytes    int64
 	LogAppendTime   bool // the leader stamps batches with its own clock
+	Deletes         bool // cleanup.policy holds delete
+
+	FileDeleteDelayMs int64
 }
 
 // TopicValues resolves what the data path needs of one topic.
@@ -15,6 +23,9 @@ func (l *Layers) TopicValues() TopicValues {
 		MinInsync:       int32(l.int64Of(topics, "min.insync.replicas")),
 		SegmentBytes:    l.int64Of(topics, "segment.bytes"),
 		LogAppendTime:   l.textOf(topics, "message.timestamp.type") == "LogAppendTime",
+		Deletes:         slices.Contains(strings.Split(l.textOf(topics, "cleanup.policy"), ","), "delete"),
+
+		FileDeleteDelayMs: min(l.int64Of(topics, "file.delete.delay.ms"), 1<<40),
 	}
 }
 

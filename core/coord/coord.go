@@ -136,6 +136,9 @@ func (c *Coordinator) resign() {
 	groups.Each(func(_ string, g *group) {
 		g.state = dead
 		g.members.Each(func(_ string, m *member) {
+			if m.join != nil || m.sync != nil {
+				markLeftAlone.Hit()
+			}
 			g.answerJoin(m, &JoinResponse{Err: errNotCoordinator, Generation: -1, Member: m.id})
 			g.answerSync(m, &SyncResponse{Err: errNotCoordinator})
 		})

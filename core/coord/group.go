@@ -119,6 +119,7 @@ func (c *Coordinator) revive(name string) {
 		g.reviveMember(&s.meta.members[i])
 	}
 	if g.members.Len() > 0 {
+		markRevived.Hit()
 		g.state = stable
 		if g.members.At(g.leader) == nil {
 			g.leader = g.members.Keys()[0]
@@ -217,6 +218,9 @@ func (g *group) remove(id string) {
 
 // setJoin makes w wait for m's rebalance. One that waits already was given up by its client.
 func (g *group) setJoin(m *member, w waiter) {
+	if m.join != nil {
+		markJoinTwice.Hit()
+	}
 	g.answerJoin(m, &JoinResponse{Err: errRebalanceInProgress, Generation: -1, Member: m.id})
 	m.join = w
 	g.joining++
@@ -261,6 +265,7 @@ func (g *group) check(id string, instance *string) int16 {
 			return errUnknownMember
 		}
 		if owner != id {
+			markFenced.Hit()
 			return errFencedInstance
 		}
 	}

@@ -177,6 +177,7 @@ func (g *group) joinAgain(r *JoinRequest, protocols []Protocol, done waiter) {
 	// it saw something that changes the assignment.
 	same := m.offers(protocols)
 	if same && (g.state == completing || g.state == stable && m.id != g.leader) {
+		markMissed.Hit()
 		g.c.answer(done, g.joined(m))
 		return
 	}
@@ -196,6 +197,7 @@ func (g *group) takeOver(r *JoinRequest, protocols []Protocol, old, id string, d
 	switch chosen, _ := g.choose(); {
 	case g.state == completing:
 		// The leader may have made its assignment for the old id already.
+		markStaticAmid.Hit()
 		g.prepareRebalance()
 	case g.state != stable:
 		g.maybeComplete()

@@ -14,11 +14,13 @@ func (c *Coordinator) heartbeat(r *HeartbeatRequest) int16 {
 		return code
 	}
 	if r.Generation != g.generation {
+		markBeatOld.Hit()
 		return errIllegalGeneration
 	}
 	m := g.members.At(r.Member)
 	g.beat(m, m.session)
 	if g.state == preparing {
+		markBeatTold.Hit()
 		return errRebalanceInProgress
 	}
 	return errNone
@@ -44,6 +46,7 @@ func (c *Coordinator) leave(r *LeaveRequest, done waiter) {
 	}
 	var w *write
 	if left && g.state != empty {
+		markLeft.Hit()
 		w = g.rebalanceOrComplete()
 	}
 	if w == nil {

@@ -44,6 +44,7 @@ func (c *Coordinator) commitOffsets(r *OffsetCommitRequest, done waiter) {
 	}
 	w.then = []func(Outcome){func(o Outcome) {
 		if o != Committed {
+			markUncommitted.Hit()
 			resp = refuseCommit(r, o.code())
 		}
 		c.answer(done, resp)
@@ -69,6 +70,7 @@ func (g *group) checkCommit(r *OffsetCommitRequest) int16 {
 		return errIllegalGeneration
 	}
 	if g.state == completing {
+		markCommitAmid.Hit()
 		return errRebalanceInProgress
 	}
 	return errNone

@@ -31,6 +31,7 @@ func (g *group) maybeComplete() *write {
 // to arrive together (group.initial.rebalance.delay.ms).
 func (g *group) prepareRebalance() *write {
 	if g.state == completing {
+		markCutShort.Hit()
 		g.members.Each(func(_ string, m *member) {
 			m.assignment = nil
 			g.resetSync(m, errRebalanceInProgress)
@@ -89,6 +90,7 @@ func (g *group) completeJoin() *write {
 	g.grew = false
 	g.members.Each(func(id string, m *member) {
 		if m.join == nil && m.instance == nil {
+			markNotBack.Hit()
 			g.remove(id)
 		}
 	})
@@ -101,6 +103,7 @@ func (g *group) completeJoin() *write {
 	}
 	g.generation++
 	if g.members.Len() == 0 {
+		markEmptied.Hit()
 		g.protocol = nil
 		g.readTopics()
 		g.to(empty)
@@ -163,6 +166,7 @@ func (g *group) expireMember(m *member) {
 	if g.members.At(m.id) != m || !m.fresh && (m.join != nil || m.sync != nil) {
 		return
 	}
+	markSessionEnd.Hit()
 	g.remove(m.id)
 	switch g.state {
 	case stable, completing:
@@ -175,6 +179,7 @@ func (g *group) expireMember(m *member) {
 }
 
 func (g *group) expirePending(id string) {
+	markPendingEnd.Hit()
 	g.dropPending(id)
 	if g.state == preparing && g.allJoined() {
 		g.completeJoin()
@@ -215,6 +220,7 @@ func (c *Coordinator) sync(r *SyncRequest, done waiter) {
 	m := g.members.At(r.Member)
 	switch g.state {
 	case preparing:
+		markSyncLate.Hit()
 		refuse(errRebalanceInProgress)
 	case completing:
 		// One that waits already was given up by its client.
@@ -225,6 +231,7 @@ func (c *Coordinator) sync(r *SyncRequest, done waiter) {
 			g.store(r.Assignments)
 		}
 	case stable:
+		markSyncStable.Hit()
 		g.synced(m)
 		c.answer(done, g.assigned(m))
 	}
@@ -238,6 +245,7 @@ func (g *group) checkSync(r *SyncRequest) int16 {
 		return code
 	}
 	if r.Generation != g.generation {
+		markSyncOld.Hit()
 		return errIllegalGeneration
 	}
 	if differs(r.ProtocolType, g.protocolType) || differs(r.Protocol, g.protocol) {
@@ -280,6 +288,7 @@ func (g *group) store(list []Assignment) {
 				g.settle(&given)
 				return
 			}
+			markNotStored.Hit()
 			g.members.Each(func(_ string, m *member) {
 				m.assignment = nil
 				g.resetSync(m, o.code())

@@ -282,12 +282,20 @@ type ent struct {
 	data  []byte
 }
 
+// walker is where a walk is: memory for all that are made one after the other.
+type walker struct {
+	rec rec
+	ent ent
+}
+
 // walk decodes a meta section: record is called for each record, then entry for each of its entries.
-// It answers false at the first byte that makes no sense.
-func walk(meta []byte, record func(*rec), entry func(*ent)) bool {
+// It answers false at the first byte that makes no sense. What they are given is overwritten after
+// the call.
+func (at *walker) walk(meta []byte, record func(*rec), entry func(*ent)) bool {
 	r := reader{b: meta}
+	c, e := &at.rec, &at.ent
 	for len(r.b) > 0 && !r.bad {
-		c := rec{kind: r.byte(), group: core.GroupID(r.u64()), chain: r.u64()}
+		*c = rec{kind: r.byte(), group: core.GroupID(r.u64()), chain: r.u64()}
 		switch c.kind {
 		case recAppend:
 			if c.hasHard = r.byte() == 1; c.hasHard {
@@ -304,18 +312,18 @@ func walk(meta []byte, record func(*rec), entry func(*ent)) bool {
 		if r.bad {
 			return false
 		}
-		record(&c)
+		record(c)
 		if c.kind == recGone {
 			continue
 		}
 		for n := r.count(5); n > 0 && !r.bad; n-- {
-			e := ent{index: core.Index(r.u64()), term: core.Term(r.u64()), typ: r.byte()}
+			*e = ent{index: core.Index(r.u64()), term: core.Term(r.u64()), typ: r.byte()}
 			body := r.u64()
 			e.body, e.data = int64(body), r.bytes(r.u64())
 			if r.bad || body > maxInt32 || e.index == 0 || e.index > maxInt64 {
 				return false
 			}
-			entry(&e)
+			entry(e)
 		}
 	}
 	return !r.bad

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -30,6 +31,7 @@ func Recover(boot core.Boot) (*Found, error) {
 			return nil, err
 		}
 		if blank {
+			markBlank.Hit()
 			found.Blank = append(found.Blank, info)
 		} else {
 			found.Files = append(found.Files, info)
@@ -71,6 +73,7 @@ type recovery struct {
 	alive   uint32 // frames of starts below are obsolete
 	groups  det.Map[core.GroupID, *tracked]
 	lost    string
+	at      walker
 }
 
 // window shows parts of a file through one buffer.
@@ -107,6 +110,23 @@ func (w *window) at(off, n int64) []byte {
 		}
 	}
 	return w.buf[off-w.off:][:n:n]
+}
+
+// hop is the first position from at on, which is aligned, at which a frame may begin, as far as the
+// buffer shows: most of a file can be nothing but zeroes.
+func (w *window) hop(at int64) int64 {
+	for end := w.off + int64(len(w.buf)); at >= w.off && at < end; {
+		i := bytes.IndexByte(w.buf[at-w.off:], frameMagic[0])
+		if i < 0 {
+			return align(end)
+		}
+		if next := align(at + int64(i)); next == at+int64(i) {
+			return next
+		} else {
+			at = next
+		}
+	}
+	return at
 }
 
 // survey reads the head of a file and all frame headers that can be found in it; or says that it was made
@@ -180,7 +200,7 @@ func (r *recovery) headers(s *stream, f *file) {
 // next is the frame at at, or, where that is bad, the first good one after it and before end. Its
 // payload may hold what looks like a frame, but not with the salt of this use of the file.
 func (r *recovery) next(f *file, at, end int64) (header, bool) {
-	for ; at+headerSize <= min(end, f.size); at += frameAlign {
+	for ; at+headerSize <= min(end, f.size); at = r.w.hop(at + frameAlign) {
 		b := r.w.at(at, headerSize)
 		if b == nil && r.w.sick {
 			break

@@ -35,25 +35,26 @@ func (g *tracked) damage(why string) {
 func (r *recovery) frame(s *stream, f *file, h *header, meta []byte) bool {
 	proven := h.seq <= s.durable || s.ailing
 	inline := int64(0)
-	if !walk(meta, func(*rec) {}, func(e *ent) { inline += e.body }) || inline != int64(h.payloadLen) {
+	if !r.at.walk(meta, func(*rec) {}, func(e *ent) { inline += e.body }) || inline != int64(h.payloadLen) {
 		return r.hole(s, h.seq, h.seq)
-	}
-	if inline > 0 {
-		meta = slices.Clone(meta) // the window moves on to the payload
 	}
 	at := h.at + headerSize + int64(h.metaLen)
 	var rotten []int64 // positions
-	walk(meta, func(*rec) {}, func(e *ent) {
-		if e.body > 0 && !r.intact(at, e) {
-			rotten = append(rotten, at)
-		}
-		at += e.body
-	})
+	if inline > 0 {
+		meta = slices.Clone(meta) // the window moves on to the payload
+		r.at.walk(meta, func(*rec) {}, func(e *ent) {
+			if e.body > 0 && !r.intact(at, e) {
+				rotten = append(rotten, at)
+			}
+			at += e.body
+		})
+	}
 	if len(rotten) > 0 && (!proven || mut.On("M07")) {
+		markTornBody.Hit()
 		return false
 	}
 	a := applier{r: r, s: s, f: f, at: h.at + headerSize + int64(h.metaLen), rotten: rotten}
-	walk(meta, a.record, a.entry)
+	r.at.walk(meta, a.record, a.entry)
 	return true
 }
 
@@ -144,6 +145,7 @@ func (a *applier) entry(e *ent) {
 	if a.first {
 		a.first = false
 		if keep := e.index - out.Mark.Index - 1; keep < core.Index(len(out.Tail)) {
+			markReplaced.Hit()
 			out.Tail = slices.Delete(out.Tail, int(keep), len(out.Tail))
 			out.Bound = min(out.Bound, e.index-1)
 		}

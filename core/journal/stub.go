@@ -8,7 +8,10 @@ import (
 )
 
 // Kinds of entry data: its first byte. Empty data is raft's no-op.
-const KindBatch = 1
+const (
+	KindBatch = 1 // a Stub
+	KindStart = 2 // the log begins at an offset from here on, see AppendStart
+)
 
 // Flags of a Stub.
 const (
@@ -19,7 +22,9 @@ const (
 
 const (
 	stubVersion = 1
-	flagBits    = 0x0f
+
+	startVersion = 1
+	flagBits     = 0x0f
 )
 
 // Stub is what raft carries in place of a batch.
@@ -84,4 +89,22 @@ func DecodeStub(b []byte) (Stub, bool) {
 		return Stub{}, false
 	}
 	return s, true
+}
+
+// AppendStart writes entry data that says: the log of this partition starts at offset start.
+func AppendStart(dst []byte, start core.Offset) []byte {
+	return binary.AppendUvarint(append(dst, KindStart, startVersion), uint64(start))
+}
+
+// DecodeStart reads AppendStart's data back; false when it is none of this version.
+func DecodeStart(b []byte) (core.Offset, bool) {
+	if len(b) < 3 || b[0] != KindStart || b[1] != startVersion {
+		return 0, false
+	}
+	r := reader{b: b[2:]}
+	start := r.u64()
+	if r.bad || len(r.b) > 0 || start > maxInt64 {
+		return 0, false
+	}
+	return core.Offset(start), true
 }

@@ -381,6 +381,7 @@ func (w *Writer) trim(fx *core.Effects) {
 			s.file = w.cfg.NewFile()
 			fx.Add(core.Effect{Kind: core.Create, File: s.file, Path: s.path})
 		}
+		markTrimmed.Hit()
 		fx.Add(core.Effect{Kind: core.Remove, File: s.file, Path: s.path})
 	}
 	clear(w.idle[len(kept):])

@@ -177,6 +177,7 @@ func (s *State) register(c *RegisterBroker, dry bool) Result {
 	b.Listeners = slices.Clone(b.Listeners)
 	s.own(brokerIndex)
 	if known {
+		markAgain.Hit()
 		s.v.Brokers[i] = b
 	} else {
 		s.v.Brokers = slices.Insert(s.v.Brokers, i, b)

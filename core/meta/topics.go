@@ -20,6 +20,7 @@ func (s *State) createTopic(c *CreateTopic, dry bool) Result {
 		return failed(InvalidTopic, why)
 	}
 	if v.Topic(c.Name) != nil {
+		markExists.Hit()
 		return failed(TopicExists, "Topic '"+c.Name+"' already exists.")
 	}
 	if other := v.collision(c.Name); other != "" {
@@ -183,6 +184,7 @@ func (s *State) deleteTopic(c *DeleteTopic, dry bool) Result {
 	s.own(nameIndex)
 	i, _ := v.topicAt(t.Name)
 	v.Topics = slices.Delete(v.Topics, i, i+1)
+	markDeleted.Hit()
 	i, ok := v.idAt(t.ID)
 	det.That(ok, "meta: a topic is found by its id")
 	v.ids = slices.Delete(v.ids, i, i+1)
@@ -236,6 +238,7 @@ func (s *State) createPartitions(c *CreatePartitions, dry bool) Result {
 	}
 	grown := *t
 	grown.Partitions = s.birth(t.Partitions, placed)
+	markGrown.Hit()
 	s.own(topicIndex)
 	i, _ := v.topicAt(t.Name)
 	v.Topics[i] = grown.seal()

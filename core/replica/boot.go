@@ -255,7 +255,14 @@ func (r *Replica) bootSegment(base core.Offset, files []core.FileInfo) {
 }
 
 func (r *Replica) removeAtBoot(s *segment) {
-	r.h.FX().Add(core.Effect{Kind: core.Remove, File: s.file, Path: s.path, Op: r.bootOp(s.path)})
+	s.gone = true
+	r.opening++
+	op := r.h.NewOp(func(ev *core.Event) {
+		if ev.Err == core.ErrGone || !r.diskFailed(ev, "removing "+s.path) { // on a full disk it may never have been made
+			r.opened()
+		}
+	})
+	r.h.FX().Add(core.Effect{Kind: core.Remove, File: s.file, Path: s.path, Op: op})
 }
 
 // removeStrays removes files that the log does not have: what lies beyond its end belongs to nobody.
@@ -270,7 +277,7 @@ func (r *Replica) removeStrays(files []core.FileInfo) {
 
 func (r *Replica) openStray(path string) core.FileID {
 	id := r.h.NewFile()
-	r.h.FX().Add(core.Effect{Kind: core.Create, File: id, Path: path, Op: r.bootOp(path)})
+	r.h.FX().Add(core.Effect{Kind: core.Create, File: id, Path: path}) // its removal says how it went
 	return id
 }
 

@@ -34,6 +34,7 @@ var (
 	markSnapSent = det.NewMark("replica: a leader offered its segments to a follower")
 	markPulled   = det.NewMark("replica: a follower caught up by segments")
 	markAborted  = det.NewMark("replica: a catch-up by segments was given up")
+	markBelow    = det.NewMark("replica: a catch-up began at the log start")
 	markPullLost = det.NewMark("replica: a catch-up was asked again")
 )
 
@@ -102,7 +103,7 @@ func (r *Replica) snapshot() (raftpb.Snapshot, error) {
 		return raftpb.Snapshot{}, raft.ErrSnapshotTemporarilyUnavailable
 	}
 	markSnapSent.Hit()
-	d := snapData{end: r.log.end(r.applied), at: r.log.after(r.applied), start: r.start, first: r.segs[0].base,
+	d := snapData{end: r.log.end(r.applied), at: r.log.after(r.applied), start: r.floor, first: r.segs[0].base,
 		epochs: r.epochs, state: r.ps.encode()}
 	r.flushFill()
 	return raftpb.Snapshot{Data: d.encode(),
@@ -155,13 +156,14 @@ func (r *Replica) startPull(p *pull) {
 	p.begun = true
 	r.flushFill()
 	at := r.log.after(r.commit)
-	if s := r.segment(at.seg); s != nil {
-		s.index.Truncate(at.pos)
-		s.old.Truncate(at.pos)
-	}
 	p.seg, p.pos, p.next = at.seg, at.pos, r.log.end(r.commit)
-	if p.next < p.to.first { // retention took what would follow our log
+	if at.seg < p.to.first { // what would follow our log is below the log start
+		markBelow.Hit()
 		p.seg, p.pos, p.next = p.to.first, 0, p.to.first
+	}
+	if s := r.segment(p.seg); s != nil { // what lies there is not committed, as far as is known here
+		s.index.Truncate(p.pos)
+		s.old.Truncate(p.pos)
 	}
 	r.ask()
 }
@@ -231,10 +233,18 @@ func (r *Replica) ask() {
 // servePull gives a follower the bytes it asks for, or says that they are not here.
 func (r *Replica) servePull(from core.NodeID, c Control) {
 	s := r.segment(c.Seg)
+	if s == nil { // who has begun may go on while the file is there
+		s = r.shedSegment(c.Seg)
+	}
 	if !r.leads || c.Term != r.term || s == nil || c.Pos < 0 {
 		out := Control{Kind: Refuse, Term: c.Term, Seg: c.Seg, Pos: c.Pos}
 		if r.leads && c.Term == r.term {
-			out.Index = r.termHere(c.Index)
+			out.Index, out.Next = r.termHere(c.Index), r.segs[0].base
+			for i := range r.match {
+				if id := r.match[i].id; id.Node() == from {
+					r.rn.ReportSnapshot(uint64(id), raft.SnapshotFailure) // it needs a newer one
+				}
+			}
 		}
 		r.h.Tell(from, r.cfg.Group, out)
 		return
@@ -308,10 +318,11 @@ func (r *Replica) gotChunk(from core.NodeID, c Control) {
 		})
 		r.h.FX().Add(core.Effect{Kind: core.Write, File: s.file, Off: p.pos, Op: op}, core.RefOf(data[:whole]))
 		p.pos += int64(whole)
-		s.size, s.dirty = p.pos, true
+		s.size, s.dirty = max(s.size, p.pos), true
 	}
 	p.partial = append([]byte(nil), data[whole:]...)
 	if c.Last && len(p.partial) == 0 && c.Next > p.seg {
+		r.endAt(s, p.pos)
 		p.seg, p.pos = c.Next, 0
 	}
 	r.ask()
@@ -360,6 +371,15 @@ func (r *Replica) pullSegment(base core.Offset) *segment {
 	return s
 }
 
+// endAt cuts from the end of a segment what was not committed: all that belongs there is there now.
+func (r *Replica) endAt(s *segment, pos int64) {
+	if s.size > pos {
+		op := r.h.NewOp(func(ev *core.Event) { r.diskFailed(ev, "cutting "+s.path) })
+		r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Off: pos, Op: op})
+		s.size, s.dirty = pos, true
+	}
+}
+
 // endPull makes the bytes durable and lets raft install the snapshot.
 func (r *Replica) endPull() {
 	p := r.pull
@@ -379,10 +399,7 @@ func (r *Replica) endPull() {
 		r.h.Dirty(r)
 	}
 	s := r.pullSegment(p.to.at.seg)
-	if s.size > p.to.at.pos {
-		r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Off: p.to.at.pos})
-		s.size, s.dirty = p.to.at.pos, true
-	}
+	r.endAt(s, p.to.at.pos)
 	for _, s := range r.segs {
 		if !s.dirty {
 			continue
@@ -416,7 +433,7 @@ func (r *Replica) install(snap *raftpb.Snapshot) {
 	r.log.end0, r.log.at0 = d.end, d.at
 	r.log.hard.Commit = max(r.log.hard.Commit, snap.Metadata.Index)
 	r.commit, r.applied, r.complete = snap.Metadata.Index, snap.Metadata.Index, snap.Metadata.Index
-	r.high, r.start = d.end, d.start
+	r.high, r.start, r.floor = d.end, max(r.start, d.start), max(r.floor, d.start)
 	det.That(r.ps.decode(d.state), "replica: a snapshot's producer state cannot be read")
 	r.next = d.end
 	r.epochs = d.epochs

@@ -17,10 +17,15 @@ var markRetired = det.NewMark("replica: checkpoint let a journal file be used ag
 // Needed is called when the journal wants to use a file again that holds records of this group: what
 // lives there only moves to the segments, then a checkpoint is written.
 func (r *Replica) Needed() {
-	if r.offline != "" || r.syncing > 0 || r.marking > 0 || r.opening > 0 || r.cut != nil {
+	if !r.mayMark() {
 		return
 	}
 	markRetired.Hit()
+	r.syncAll()
+}
+
+// syncAll moves to the segments what lives in the journal only, syncs them and writes a checkpoint.
+func (r *Replica) syncAll() {
 	r.flushFill()
 	r.aim()
 	for _, s := range r.segs {
@@ -45,8 +50,17 @@ func (r *Replica) Needed() {
 	}
 }
 
-// aim fixes what the next checkpoint covers: all that is applied, and the producer state as of now.
-func (r *Replica) aim() { r.syncTo, r.syncState = r.applied, r.encodeState() }
+// mayMark says that a checkpoint can begin: no other is under way.
+func (r *Replica) mayMark() bool {
+	return r.offline == "" && r.syncing == 0 && r.marking == 0 && r.opening == 0 && r.cut == nil
+}
+
+// aim fixes what the next checkpoint covers: all that is applied, and the producer state and log start as of
+// now. The segments that it names are those of the log: what was shed can go when it is durable.
+func (r *Replica) aim() {
+	r.syncTo, r.syncState, r.syncStart = r.applied, r.encodeState(), r.floor
+	r.shed.unnamed = len(r.shed.files)
+}
 
 // encodeState is what the journal keeps for us in a mark: bases and lengths of the log's segments, by which a
 // boot knows files that do not belong to it, and which of its own are not whole; its epochs, then the producer
@@ -105,7 +119,7 @@ func (r *Replica) checkpoint() {
 	at := r.log.after(c)
 	m := journal.Mark{Hard: r.hard(), Voters: r.log.conf.Voters, Learners: r.log.conf.Learners,
 		VotersOut: r.log.conf.VotersOutgoing, LearnersNext: r.log.conf.LearnersNext, AutoLeave: r.log.conf.AutoLeave,
-		Index: core.Index(c), Term: core.Term(t), Offset: r.log.end(c), Segment: at.seg, Pos: at.pos, LogStart: r.start,
+		Index: core.Index(c), Term: core.Term(t), Offset: r.log.end(c), Segment: at.seg, Pos: at.pos, LogStart: r.syncStart,
 		Name: r.cfg.Dir, TopicID: r.cfg.TopicID, State: r.syncState}
 	r.inlined = false
 	tail := make([]journal.Entry, 0, r.log.last()-c)
@@ -148,6 +162,7 @@ func (r *Replica) Seal() bool {
 func (r *Replica) markDurable() {
 	r.marking = 0
 	r.marked = r.markIndex
+	r.releaseShed()
 	if !r.awake && r.opening == 0 && !r.began {
 		r.began = true
 		r.live()

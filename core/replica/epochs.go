@@ -33,6 +33,19 @@ func (es *epochs) cut(end core.Offset) {
 	*es = (*es)[:k]
 }
 
+// trim forgets what lies below the log start. The epoch that holds it begins there now
+// (LeaderEpochFileCache.truncateFromStartAsyncFlush).
+func (es *epochs) trim(start core.Offset) {
+	k := 0
+	for k < len(*es) && (*es)[k].base <= start {
+		k++
+	}
+	if k > 0 {
+		*es = append(epochs(nil), (*es)[k-1:]...)
+		(*es)[0].base = start
+	}
+}
+
 // EpochEnd is the newest epoch of the log that is not above e, and the offset at which the next begins;
 // the high watermark for the epoch of this leader. -1 and -1 for an epoch that the log has not seen.
 func (r *Replica) EpochEnd(e core.Epoch) (core.Epoch, core.Offset) {

@@ -17,6 +17,8 @@ type Host interface {
 	Window() *Budget
 
 	NewFile() core.FileID
+	// Remove deletes a file of directory dir: no other group begins there before that is done.
+	Remove(dir string, id core.FileID, path string)
 	// NewOp names a disk operation; done is called with its DiskDone, in a later step.
 	NewOp(done func(ev *core.Event)) core.OpID
 	// SendRaft hands a message to a peer. It takes the bodies, and says no when the peer's queue is full
@@ -28,6 +30,8 @@ type Host interface {
 	Leader(g core.GroupID) (core.NodeID, core.Term)
 	// Full says whether node n, which may be this one, has no room on its disk for more batches.
 	Full(n core.NodeID) bool
+	// Shut says whether clients cannot reach node n, which may be this one, as far as is known here.
+	Shut(n core.NodeID) bool
 	// Dirty asks for Ready before the step ends.
 	Dirty(r *Replica)
 	// Awaits says that the frame being built holds something of r: JournalDurable must be called.
@@ -64,7 +68,7 @@ type Control struct {
 	Index core.Index  // Pull: of the entry whose batch was lost, or 0; its answers: the term of the leader's entry there, or 0
 	Seg   core.Offset // Pull, Chunk: the segment
 	Pos   int64       // Pull, Chunk: where in it
-	Next  core.Offset // Chunk: the segment that follows Seg, when Last
+	Next  core.Offset // Chunk: the segment that follows Seg, when Last; Refuse: the oldest segment
 	Last  bool        // Chunk: nothing of Seg follows below the high watermark, and there is a next one
 	Body  core.Ref    // Chunk
 }

@@ -51,7 +51,7 @@ func (r *Replica) insync() {
 		return
 	}
 	now := r.h.Now().Mono
-	var isr []core.NodeID
+	isr := r.isrNext[:0]
 	for i := range r.match {
 		m := &r.match[i]
 		n := m.id.Node()
@@ -71,10 +71,14 @@ func (r *Replica) insync() {
 		isr = append(isr, n)
 	}
 	if !slices.Equal(isr, r.isr) {
-		r.isr = isr
+		if len(isr) < len(r.isr) {
+			markShrank.Hit()
+		}
+		r.isr = slices.Clone(isr)
 		r.h.Changed(r)
 		r.h.Dirty(r)
 	}
+	r.isrNext = isr
 }
 
 // Transfer hands leadership to the voter that is closest, before this node stops. It says whether
@@ -100,6 +104,7 @@ func (r *Replica) lacks(m *matched) bool {
 func (r *Replica) transfer(to core.RaftID) {
 	r.wake()
 	r.handing = r.h.Now().Mono + core.Second
+	markHanded.Hit()
 	r.rn.TransferLeader(uint64(to))
 	r.h.Changed(r)
 	r.h.Dirty(r)

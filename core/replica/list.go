@@ -24,38 +24,59 @@ type spot struct {
 	epoch core.Epoch
 }
 
-// Since finds the first record with a timestamp of ts or later, below the high watermark
+// Since finds the first record with a timestamp of ts or later, from the log start to the high watermark
 // (LogSegment.findOffsetByTimestamp). The headers of old segments are walked; the record is found in its
 // batch, decompressed by a job when need be.
 func (r *Replica) Since(ts core.Wall, unzip Unzip, done func(Found)) {
+	r.sinceFrom(0, ts, unzip, done)
+}
+
+// sinceFrom is Since in batches that end at from or later.
+func (r *Replica) sinceFrom(from core.Offset, ts core.Wall, unzip Unzip, done func(Found)) {
 	if err := r.MayRead(); err != OK {
 		done(Found{err, -1, -1, -1})
 		return
 	}
-	r.sinceCold(0, ts, func(sp *spot, err core.Errno) {
+	from = max(from, r.start)
+	r.sinceCold(r.segs[0], from, ts, func(sp *spot, err core.Errno) {
 		switch {
 		case err != core.OK:
 			done(Found{StorageError, -1, -1, -1})
 		case sp == nil:
-			if sp = r.sinceHot(ts); sp == nil {
+			if sp = r.sinceHot(from, ts); sp == nil {
 				done(Found{OK, -1, -1, -1})
 				return
 			}
 			fallthrough
 		default:
-			r.inBatch(sp, func(t core.Wall) bool { return t >= ts }, unzip, done)
+			r.inBatch(sp, func(t core.Wall) bool { return t >= ts }, unzip, func(f Found) {
+				if f.Err == OK && f.Offset < 0 { // the only such records of this batch lie below the log start
+					r.sinceFrom(sp.last+1, ts, unzip, done)
+					return
+				}
+				done(f)
+			})
 		}
 	})
 }
 
-// sinceCold walks the segments from number k on, up to the window.
-func (r *Replica) sinceCold(k int, ts core.Wall, done func(*spot, core.Errno)) {
-	if k >= len(r.segs) || r.segs[k].base > r.log.at0.seg {
+// after is the segment that follows s, or nil. Segments may leave the log while a walk over s is under way.
+func (r *Replica) after(s *segment) *segment {
+	for _, x := range r.segs {
+		if x.base > s.base {
+			return x
+		}
+	}
+	return nil
+}
+
+// sinceCold walks the segments from s on, up to the window.
+func (r *Replica) sinceCold(s *segment, from core.Offset, ts core.Wall, done func(*spot, core.Errno)) {
+	if s == nil || s.base > r.log.at0.seg {
 		done(nil, core.OK)
 		return
 	}
-	s := r.segs[k]
-	r.walk(s, 0, func(h seg.Seen) bool { return h.Head.MaxTimestamp() >= ts && h.Head.LastOffset() >= r.start },
+	r.walk(s, 0, func(h seg.Seen) bool { return h.Head.MaxTimestamp() >= ts && h.Head.LastOffset() >= from },
 		func(h seg.Seen, found bool, err core.Errno) {
 			switch {
 			case err != core.OK:
@@ -63,7 +84,7 @@ func (r *Replica) sinceCold(k int, ts core.Wall, done func(*spot, core.Errno)) {
 			case found:
 				done(spotOf(s, h), core.OK)
 			default:
-				r.sinceCold(k+1, ts, done)
+				r.sinceCold(r.after(s), from, ts, done)
 			}
 		})
 }
@@ -72,12 +93,12 @@ func spotOf(s *segment, h seg.Seen) *spot {
 	return &spot{place{s.base, h.Pos}, h.Head.Size(), h.Head.BaseOffset(), h.Head.LastOffset(), h.Head.MaxTimestamp(), h.Head.LeaderEpoch()}
 }
 
-func (r *Replica) sinceHot(ts core.Wall) *spot {
+func (r *Replica) sinceHot(from core.Offset, ts core.Wall) *spot {
 	for i := range r.log.notes {
 		if r.log.first+uint64(i) > r.commit {
 			break
 		}
-		if n := &r.log.notes[i]; n.batch && n.stub.MaxTime >= ts {
+		if n := &r.log.notes[i]; n.batch && n.end > from && n.stub.MaxTime >= ts {
 			return r.spotHot(i)
 		}
 	}
@@ -95,7 +116,7 @@ func (r *Replica) Latest(unzip Unzip, done func(Found)) {
 		done(Found{err, -1, -1, -1})
 		return
 	}
-	r.maxCold(0, nil, func(best *spot, err core.Errno) {
+	r.maxCold(r.segs[0], nil, func(best *spot, err core.Errno) {
 		if err != core.OK {
 			done(Found{StorageError, -1, -1, -1})
 			return
@@ -104,7 +125,7 @@ func (r *Replica) Latest(unzip Unzip, done func(Found)) {
 			if r.log.first+uint64(i) > r.commit {
 				break
 			}
-			if n := &r.log.notes[i]; n.batch && (best == nil || n.stub.MaxTime > best.time) {
+			if n := &r.log.notes[i]; n.batch && n.end > r.start && (best == nil || n.stub.MaxTime > best.time) {
 				best = r.spotHot(i)
 			}
 		}
@@ -112,16 +133,20 @@ func (r *Replica) Latest(unzip Unzip, done func(Found)) {
 			done(Found{OK, -1, -1, -1})
 			return
 		}
-		r.inBatch(best, func(t core.Wall) bool { return t >= best.time }, unzip, done)
+		r.inBatch(best, func(t core.Wall) bool { return t >= best.time }, unzip, func(f Found) {
+			if f.Err == OK && f.Offset < 0 { // its newest records lie below the log start, the batch above
+				f = Found{OK, max(best.base, r.start), best.time, best.epoch}
+			}
+			done(f)
+		})
 	})
 }
 
-func (r *Replica) maxCold(k int, best *spot, done func(*spot, core.Errno)) {
-	if k >= len(r.segs) || r.segs[k].base > r.log.at0.seg {
+func (r *Replica) maxCold(s *segment, best *spot, done func(*spot, core.Errno)) {
+	if s == nil || s.base > r.log.at0.seg {
 		done(best, core.OK)
 		return
 	}
-	s := r.segs[k]
 	r.walk(s, 0, func(h seg.Seen) bool {
 		if h.Head.LastOffset() >= r.start && (best == nil || h.Head.MaxTimestamp() > best.time) {
 			best = spotOf(s, h)
@@ -132,14 +157,14 @@ func (r *Replica) maxCold(k int, best *spot, done func(*spot, core.Errno)) {
 			done(nil, err)
 			return
 		}
-		r.maxCold(k+1, best, done)
+		r.maxCold(r.after(s), best, done)
 	})
 }
 
 // Unzip decompresses the payload of a batch: a pure function, given by the driver, bounded.
 type Unzip func(codec record.Codec, payload []byte) ([]byte, error)
 
-// inBatch finds the first record of a batch that want accepts.
+// inBatch finds the first record of a batch, at the log start or above, that want accepts; offset -1: none.
 func (r *Replica) inBatch(sp *spot, want func(core.Wall) bool, unzip Unzip, done func(Found)) {
 	r.batchAt(sp, func(body core.Ref, err core.Errno) {
 		if err != core.OK {
@@ -147,13 +172,13 @@ func (r *Replica) inBatch(sp *spot, want func(core.Wall) bool, unzip Unzip, done
 			return
 		}
 		b := record.Batch(body.Bytes())
-		whole := Found{OK, sp.base, sp.time, sp.epoch}
+		whole := Found{OK, max(sp.base, r.start), sp.time, sp.epoch}
 		find := func(plain []byte) {
-			f := whole
+			f := Found{OK, -1, -1, -1}
 			found := false
 			_ = b.RecordsIn(plain, func(rec record.Record) bool {
 				if want(rec.Timestamp) && rec.Offset >= r.start {
-					f.Offset, f.Time, found = rec.Offset, rec.Timestamp, true
+					f, found = Found{OK, rec.Offset, rec.Timestamp, sp.epoch}, true
 				}
 				return !found
 			})

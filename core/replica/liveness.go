@@ -22,6 +22,7 @@ const (
 	bornAfter      = 500 * core.Millisecond // so long the voters of a new group leave it to the preferred one
 	bornDraw       = 500 * core.Millisecond // ... plus a draw up to this
 	suspectDraw    = 150 * core.Millisecond // after suspicion of the leader's node
+	standsBack     = core.Second            // so long a voter that clients do not reach leaves it to others
 	retryBase      = 120 * core.Millisecond // between two campaigns
 	retryDraw      = 240 * core.Millisecond
 	eagerRetry     = 20 * core.Millisecond  // ... of the preferred voter of a new group, which the others may not
@@ -34,6 +35,7 @@ var (
 	markSlept    = det.NewMark("replica: a group fell asleep")
 	markWoke     = det.NewMark("replica: a sleeping group woke")
 	markCampaign = det.NewMark("replica: a deadline came and a voter campaigned")
+	markStood    = det.NewMark("replica: a voter that clients do not reach left the election to others")
 )
 
 // deadline sets when this voter gives up on its leader.
@@ -73,6 +75,7 @@ func (r *Replica) LeaderLost() {
 	if r.leads || r.offline != "" || r.opening > 0 || !r.began {
 		return
 	}
+	markLost.Hit()
 	r.awake = true
 	r.heard = -1 << 60
 	r.h.Timers().Arm(&r.elect, int64(r.h.Now().Mono)+r.rng.N(int64(suspectDraw)))
@@ -109,6 +112,7 @@ func (r *Replica) onTick(int64) {
 		r.rn.Tick()
 	}
 	if r.handing > 0 && r.h.Now().Mono > r.handing {
+		markHandedBack.Hit()
 		r.handing = 0
 		r.h.Changed(r) // it is we who lead, after all
 	}
@@ -119,6 +123,17 @@ func (r *Replica) onTick(int64) {
 func (r *Replica) onElect(int64) {
 	if r.offline != "" || r.leads || !r.awake {
 		return
+	}
+	if r.outranked() {
+		now := r.h.Now().Mono
+		if r.stood == 0 {
+			markStood.Hit()
+			r.stood = now
+		}
+		if now-r.stood < standsBack { // then nobody else can: its log may be the only one that is complete
+			r.h.Timers().Arm(&r.elect, int64(now+retryBase)+r.rng.N(int64(retryDraw)))
+			return
+		}
 	}
 	r.campaign()
 }

@@ -54,6 +54,7 @@ var (
 	markMending  = det.NewMark("mend: a damaged replica fetches what it lost")
 	markMended   = det.NewMark("mend: a damaged replica is whole again")
 	markDeadTail = det.NewMark("mend: a lost batch was never committed, the log ends before it")
+	markPassed   = det.NewMark("mend: what was lost lies below the log start")
 	markBadMend  = det.NewMark("mend: the leader's bytes are not those that were lost")
 )
 
@@ -121,6 +122,10 @@ func (r *Replica) gotMend(from core.NodeID, c Control) {
 		r.deadTail(h.index)
 		return
 	}
+	if c.Kind == Refuse && c.Next > h.seg {
+		r.passHole(c.Next)
+		return
+	}
 	if c.Kind == Refuse || c.Body.Len == 0 && !c.Last {
 		return // not committed there yet, or not known to be; the timer asks again
 	}
@@ -142,6 +147,20 @@ func (r *Replica) gotMend(from core.NodeID, c Control) {
 	if h.pos == h.end || h.end < 0 && c.Last && len(m.partial) == 0 {
 		m.holes, m.partial = m.holes[1:], nil
 	}
+	r.askMend()
+}
+
+// passHole gives up bytes that lie below the log start: the leader's oldest segment begins at first, which is
+// committed, so nobody will ask for them. An entry of ours that would lie at first or above, in an older
+// segment, is not in the leader's log.
+func (r *Replica) passHole(first core.Offset) {
+	m := r.mend
+	if h := &m.holes[0]; h.index > 0 && r.log.note(h.index).stub.Base >= first {
+		r.deadTail(h.index)
+		return
+	}
+	markPassed.Hit()
+	m.holes, m.partial = m.holes[1:], nil
 	r.askMend()
 }
 
@@ -181,6 +200,9 @@ func (r *Replica) deadTail(i uint64) {
 		return
 	}
 	markDeadTail.Hit()
+	if o := r.cfg.Observer; o != nil {
+		o.Truncated(r.cfg.Node, r.cfg.Group, core.Index(i))
+	}
 	keep := i - r.log.first
 	clear(r.log.notes[keep:])
 	r.log.ents, r.log.notes = r.log.ents[:keep:keep], r.log.notes[:keep]

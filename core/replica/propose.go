@@ -27,6 +27,7 @@ const (
 	FencedEpoch  // FENCED_LEADER_EPOCH
 	UnknownEpoch // UNKNOWN_LEADER_EPOCH
 	Loading      // the coordinator's log is being read
+	Policy       // POLICY_VIOLATION: the topic's settings forbid it
 )
 
 // Result answers Produce.
@@ -119,6 +120,7 @@ func (r *Replica) answerKnown(v verdict, base core.Offset, s *journal.Stub, acks
 			return
 		}
 	case outOfOrder:
+		markDisorder.Hit()
 		res.Err = OutOfOrder
 	case fenced:
 		res.Err = Fenced
@@ -151,7 +153,9 @@ func (r *Replica) need() int {
 // propose assigns the offset and parks the batch until raft wants it appended.
 func (r *Replica) propose(batch core.Ref, s journal.Stub, acks Acks, done func(Result)) {
 	s.Base = r.next
-	if tail := r.tailSegment(); tail > 0 && tail+int64(s.Len) > r.cfg.Settings.SegmentBytes {
+	// A segment of which nothing is left of the log is closed too: its file can go once another follows it.
+	if tail := r.tailSegment(); tail > 0 && (tail+int64(s.Len) > r.cfg.Settings.SegmentBytes || r.start >= s.Base) {
+		markRolled.Hit()
 		s.Flags |= journal.Roll
 		r.proposedSize = 0
 		r.rolled = true
@@ -215,6 +219,7 @@ func (r *Replica) flushProposals() {
 func (r *Replica) drainUnlogged(res Result) {
 	r.waits = answerUnlogged(r.waits, res)
 	r.ones = answerUnlogged(r.ones, res)
+	r.dropTrims(res.Err)
 	r.rebuildTip()
 }
 
@@ -244,6 +249,7 @@ func (r *Replica) drain(in, out Result) {
 		}
 	}
 	r.waits, r.ones, r.props = nil, nil, nil
+	r.dropTrims(out.Err)
 	r.proposedSize, r.rolled = 0, false
 }
 

@@ -71,8 +71,10 @@ func (r *Replica) Unwatch(key core.ConnID) {
 }
 
 // wakeReaders fires the watches that the log or the state of this replica satisfies.
-func (r *Replica) wakeReaders() {
-	all := r.MayRead() != OK
+func (r *Replica) wakeReaders() { r.fireWatches(false) }
+
+func (r *Replica) fireWatches(all bool) {
+	all = all || r.MayRead() != OK
 	kept := r.watches[:0]
 	var fire []func()
 	for _, w := range r.watches {
@@ -99,6 +101,7 @@ func (r *Replica) Read(offset core.Offset, limit int64, done func(Region)) {
 	}
 	switch {
 	case offset < r.start || offset > r.high:
+		markOutside.Hit()
 		res.Err = OutOfRange
 		done(res)
 	case offset == r.high:
@@ -106,6 +109,7 @@ func (r *Replica) Read(offset core.Offset, limit int64, done func(Region)) {
 	case offset >= r.log.end0:
 		done(r.hot(offset, limit, res))
 	default:
+		markCold.Hit()
 		r.cold(offset, limit, done)
 	}
 }
@@ -341,6 +345,9 @@ func (r *Replica) answerReads() {
 
 func (r *Replica) failReads() {
 	reads := r.reads
+	if len(reads) > 0 {
+		markReadsLost.Hit()
+	}
 	r.reads = nil
 	for _, q := range reads {
 		q.done(NotLeader)

@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"slices"
+
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -21,6 +23,7 @@ func (r *Replica) Ready() {
 	if r.offline != "" || r.opening > 0 {
 		return
 	}
+	r.pumpTrims()
 	r.flushProposals()
 	r.askReadIndex()
 	for r.rn.HasReady() {
@@ -51,6 +54,7 @@ func (r *Replica) Ready() {
 	r.dropUnclaimed()
 	r.insync()
 	r.pumpFeed()
+	r.shedSegments()
 	r.maySleep()
 }
 
@@ -68,12 +72,15 @@ func (r *Replica) noteState() {
 	wasLeading := r.leads
 	deposed := wasLeading && (!leads || term != r.term)
 	r.term, r.lead = term, lead
+	if lead != 0 {
+		r.stood = 0
+	}
 	if deposed {
 		if len(r.waits)+len(r.ones) > 0 {
 			markDeposed.Hit()
 		}
 		r.drain(Result{Err: TimedOut}, Result{Err: NotLeader})
-		r.ready, r.noop, r.handing = false, 0, 0
+		r.ready, r.noop, r.handing, r.cutting = false, 0, 0, 0
 		r.match, r.isr = nil, nil
 		r.rebuildTip()
 		r.failReads()
@@ -118,7 +125,11 @@ func (r *Replica) takeLead() {
 
 // append turns MsgStorageAppend into disk effects and queues its responses.
 func (r *Replica) append(m *raftpb.Message) {
-	a := &appending{resp: m.Responses}
+	a := r.over
+	if r.over = nil; a == nil {
+		a = new(appending)
+	}
+	a.resp = m.Responses
 	var hard *journal.Hard
 	if m.Term != 0 || m.Vote != 0 || m.Commit != 0 {
 		moved := m.Term != r.log.hard.Term || m.Vote != r.log.hard.Vote
@@ -145,11 +156,13 @@ func (r *Replica) append(m *raftpb.Message) {
 			hard = &h
 		}
 		r.h.Journal().Append(r.cfg.Group, hard, ents, core.Index(r.complete))
+		clear(ents)
 		r.sealed = r.complete
 		a.seq = r.h.Journal().Seq() + 1
 		r.h.Awaits(r)
 	}
 	if a.seq == 0 && a.ops == 0 && len(a.resp) == 0 && m.Snapshot == nil {
+		r.over = a
 		return
 	}
 	if m.Snapshot != nil {
@@ -178,7 +191,7 @@ func (r *Replica) log_(m *raftpb.Message, a *appending) []journal.Entry {
 		r.truncate(first)
 	}
 	r.abortPull() // raft goes on without it
-	ents := make([]journal.Entry, 0, len(m.Entries))
+	ents := r.logged[:0]
 	var direct run
 	for i := range m.Entries {
 		e := m.Entries[i]
@@ -203,6 +216,7 @@ func (r *Replica) log_(m *raftpb.Message, a *appending) []journal.Entry {
 	if r.fillSize >= fillBytes {
 		r.flushFill()
 	}
+	r.logged = ents
 	return ents
 }
 
@@ -320,8 +334,7 @@ func (r *Replica) finishAppends() {
 		if a.seq > 0 || a.ops > 0 {
 			return
 		}
-		r.appends[0] = nil
-		r.appends = r.appends[1:]
+		r.appends = slices.Delete(r.appends, 0, 1) // few are on their way at a time
 		if t, err := r.log.Term(a.last); a.last > 0 && err == nil && t == a.term && a.last > r.complete {
 			r.complete = a.last
 			if o := r.cfg.Observer; o != nil {
@@ -336,6 +349,8 @@ func (r *Replica) finishAppends() {
 		for i := range a.resp {
 			r.respond(&a.resp[i])
 		}
+		*a = appending{}
+		r.over = a
 		r.h.Dirty(r)
 	}
 }
@@ -359,6 +374,7 @@ func (r *Replica) respond(m *raftpb.Message) {
 func (r *Replica) advance() {
 	c := min(r.rn.BasicStatus().Commit, r.log.last())
 	if c > r.commit {
+		from := r.commit + 1
 		r.commit = c
 		if o := r.cfg.Observer; o != nil {
 			o.Committed(r.cfg.Node, r.cfg.Group, core.Index(c))
@@ -369,11 +385,12 @@ func (r *Replica) advance() {
 		}
 		det.That(high >= r.high, "I8: the high watermark never falls")
 		r.high = high
+		moved := r.moveStart(from, c)
 		if r.leads && !r.ready && r.noop > 0 && c >= r.noop {
 			r.ready = true
 			r.h.Changed(r)
 		}
-		r.wakeReaders()
+		r.fireWatches(moved)
 		if o := r.cfg.Observer; o != nil {
 			o.HighWatermark(r.cfg.Node, r.cfg.Group, r.term.Epoch(), r.start, r.high, r.End())
 		}
@@ -382,6 +399,7 @@ func (r *Replica) advance() {
 		}
 	}
 	r.answerAll()
+	r.pumpTrims()
 }
 
 // answerAll answers the acks=all producers whose batches are committed and copied often enough.
@@ -421,6 +439,11 @@ func (r *Replica) apply(m *raftpb.Message) {
 			continue
 		}
 		n := r.log.note(e.Index)
+		if start, ok := startOf(e); ok && start > r.floor {
+			det.That(start <= n.end, "I17: the log start is at or below the high watermark")
+			r.floor = start
+			r.epochs.trim(start)
+		}
 		if n.batch {
 			r.ps.fold(&n.stub)
 			if o := r.cfg.Observer; o != nil {

@@ -35,8 +35,10 @@ const (
 
 // Settings are what the partition's topic and broker configuration say.
 type Settings struct {
-	MinInsync    int   // min.insync.replicas
-	SegmentBytes int64 // segment.bytes
+	MinInsync    int       // min.insync.replicas
+	SegmentBytes int64     // segment.bytes
+	Deletes      bool      // cleanup.policy holds delete: the log start may be moved
+	DeleteDelay  core.Mono // file.delete.delay.ms
 }
 
 // Config is given at birth or boot and does not change, but for Settings.
@@ -77,6 +79,7 @@ type Replica struct {
 	epochs epochs
 	segs   []*segment // sorted by base; the last is where batches go
 	spare  []*segment // empty files of segments that the log no longer has
+	shed   shed       // files of segments below the log start
 
 	// Health.
 	offline string // why; "" while healthy
@@ -84,13 +87,14 @@ type Replica struct {
 	closed  bool   // deleted
 
 	// Leadership, as of the last Ready.
-	lead  core.RaftID
-	term  core.Term
-	leads bool
-	ready bool      // leading, and the no-op of this term is committed
-	noop  uint64    // index of this term's no-op, when leading
-	match []matched // by voter, sorted; leader only
-	isr   []core.NodeID
+	lead    core.RaftID
+	term    core.Term
+	leads   bool
+	ready   bool      // leading, and the no-op of this term is committed
+	noop    uint64    // index of this term's no-op, when leading
+	match   []matched // by voter, sorted; leader only
+	isr     []core.NodeID
+	isrNext []core.NodeID // memory for the next one
 
 	// The write path.
 	next     core.Offset // leader: the next offset to assign
@@ -99,7 +103,11 @@ type Replica struct {
 	stagings []staged            // the same in order of arrival
 	waits    []waiter            // acks=all, by index
 	ones     []waiter            // acks=1, by index
+	trims    []trim              // DeleteRecords that wait
+	cutting  core.Offset         // leader: the highest log start that it proposed in this term
 	appends  []*appending        // oldest first
+	over     *appending          // one that is over, for the next
+	logged   []journal.Entry     // memory of log_
 	fill     []filling           // batches that rode in the journal and are not yet in their segment
 	fillSize int64
 	cut      *cut
@@ -107,7 +115,8 @@ type Replica struct {
 	commit   uint64
 	applied  uint64
 	complete uint64      // every entry up to here is durable on this node
-	start    core.Offset // log start offset
+	start    core.Offset // log start offset, as of the commit index
+	floor    core.Offset // ... as of what is applied: the disk may forget what is below
 	marked   uint64      // index of the last durable checkpoint
 	sealed   uint64      // the highest index that a frame names as complete
 	inlined  bool        // something since the last checkpoint lives in the journal only
@@ -117,6 +126,7 @@ type Replica struct {
 	syncing   int
 	syncTo    uint64
 	syncState []byte
+	syncStart core.Offset
 	marking   uint64
 	markIndex uint64
 	began     bool // the boot's checkpoint is durable
@@ -149,6 +159,7 @@ type Replica struct {
 	prefer  bool      // campaign as soon as the birth is durable
 	eager   int       // campaigns left that follow each other quickly
 	handing core.Mono // until when a leadership transfer is awaited
+	stood   core.Mono // since when it leaves an election to voters that clients reach; 0: it does not
 }
 
 // matched is a leader's view of one voter.
@@ -180,7 +191,7 @@ func Open(cfg Config, h Host, rec *journal.Group, files []core.FileInfo, boot co
 		VotersOutgoing: rec.Mark.VotersOut, LearnersNext: rec.Mark.LearnersNext, AutoLeave: rec.Mark.AutoLeave}
 	r.log.first, r.log.term0 = uint64(rec.Mark.Index)+1, uint64(rec.Mark.Term)
 	r.log.end0, r.log.at0 = rec.Mark.Offset, place{rec.Mark.Segment, rec.Mark.Pos}
-	r.start = rec.Mark.LogStart
+	r.start, r.floor = rec.Mark.LogStart, rec.Mark.LogStart
 	r.applied, r.marked = uint64(rec.Mark.Index), uint64(rec.Mark.Index)
 	r.high = rec.Mark.Offset
 	if rec.Damaged != "" && !rec.Mendable {
@@ -228,6 +239,8 @@ func newReplica(cfg Config, h Host) *Replica {
 	r.elect.Fire = r.onElect
 	r.tell.Fire = r.onTell
 	r.fillAt.Fire = func(int64) { r.flushFill() }
+	r.shed.at.Fire = func(int64) { r.removeShed() }
+	r.scrub.heal.Fire = func(int64) { r.healLater() }
 	return r
 }
 
@@ -238,6 +251,7 @@ func (r *Replica) begin(hard journal.Hard) {
 	r.complete = r.log.last()
 	r.commit = r.log.hard.Commit
 	r.high = r.log.end(r.commit)
+	r.moveStart(r.log.first, r.commit)
 	rn, err := raft.NewRawNode(&raft.Config{
 		ID: uint64(r.cfg.ID), ElectionTick: electionTicks, HeartbeatTick: heartbeats, Storage: r.log, Applied: r.applied,
 		MaxSizePerMsg: 32 << 10, MaxCommittedSizePerReady: 1 << 20, MaxInflightMsgs: inflightMsgs, AsyncStorageWrites: true,
@@ -303,6 +317,7 @@ func (r *Replica) fail(why string) {
 		return
 	}
 	wasLeading, term := r.leads, r.term
+	markOffline.Hit()
 	r.offline = why
 	r.h.Note(8, "msg=\"partition offline\" partition="+r.cfg.Dir+" err="+strconv.Quote(why))
 	r.drain(Result{Err: StorageError}, Result{Err: StorageError})
@@ -328,6 +343,8 @@ func (r *Replica) quiet() {
 	t.Stop(&r.elect)
 	t.Stop(&r.fillAt)
 	t.Stop(&r.tell)
+	t.Stop(&r.shed.at)
+	t.Stop(&r.scrub.heal)
 	if r.mend != nil {
 		t.Stop(&r.mend.again)
 		r.mend.drop()
@@ -359,7 +376,8 @@ func (r *Replica) Close(remove func(id core.FileID, path string)) {
 		return
 	}
 	r.closed = true
-	r.segs = append(r.segs, r.spare...)
+	r.segs = append(append(r.segs, r.spare...), r.shed.files...)
+	r.shed.files = nil
 	r.drain(Result{Err: UnknownPartition}, Result{Err: UnknownPartition})
 	if r.offline == "" {
 		r.offline = "deleted"

@@ -57,32 +57,57 @@ func (r *Replica) withhold(m *raftpb.Message) bool {
 	return true
 }
 
-// Yield hands leadership to a voter in sync that has room, when there is one.
+// grade says how well a node could lead: 0 well, 1 it has no room, 2 clients cannot reach it. Nobody but nodes
+// speaks to the metadata group.
+func (r *Replica) grade(n core.NodeID) int {
+	switch {
+	case r.cfg.Group != core.MetaGroup && r.h.Shut(n):
+		return 2
+	case r.h.Full(n):
+		return 1
+	}
+	return 0
+}
+
+// outranked says that clients do not reach this node, and that some other voter's they do.
+func (r *Replica) outranked() bool {
+	if r.grade(r.cfg.Node) < 2 {
+		return false
+	}
+	for _, v := range r.voters() {
+		if n := v.Node(); n != r.cfg.Node && !r.h.Suspect(n) && r.grade(n) < 2 {
+			return true
+		}
+	}
+	return false
+}
+
+// Yield hands leadership to a voter in sync whose node can lead better, when there is one.
 func (r *Replica) Yield() bool {
 	if !r.leads || !r.ready || r.offline != "" || r.handing > 0 {
 		return false
 	}
 	best := r.successor()
-	if best < 0 || r.h.Full(r.match[best].id.Node()) || r.match[best].index < r.commit {
+	if best < 0 || r.grade(r.match[best].id.Node()) >= r.grade(r.cfg.Node) || r.match[best].index < r.commit {
 		return false
 	}
 	r.transfer(r.match[best].id)
 	return true
 }
 
-// successor is the voter to hand leadership to, as an index of match: it has room if any has, and is the
-// closest of those. -1: there is none.
+// successor is the voter to hand leadership to, as an index of match: the best of its grade, and of those
+// the closest. -1: there is none.
 func (r *Replica) successor() int {
-	best, full := -1, false
+	best, grade := -1, 0
 	for i := range r.match {
 		m := &r.match[i]
 		n := m.id.Node()
 		if m.id == r.cfg.ID || r.h.Suspect(n) || r.lacks(m) {
 			continue
 		}
-		f := r.h.Full(n)
-		if best < 0 || full && !f || full == f && m.index > r.match[best].index {
-			best, full = i, f
+		g := r.grade(n)
+		if best < 0 || g < grade || g == grade && m.index > r.match[best].index {
+			best, grade = i, g
 		}
 	}
 	return best

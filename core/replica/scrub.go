@@ -24,16 +24,17 @@ type scrub struct {
 	scan *seg.Scanner
 	busy bool
 	sick *hole // was found by a leader, which hands over before it mends
+	heal det.Timer
 }
+
+// healEvery is how often a leader that found rot looks whether somebody else leads. The time between a
+// hand-over and the return of a preferred leadership is longer.
+const healEvery = 50 * core.Millisecond
 
 // Scrub looks at the next piece. It says whether it asked the disk for something.
 func (r *Replica) Scrub() bool {
 	x := &r.scrub
-	if r.offline != "" || r.opening > 0 || !r.began || x.busy || r.cut != nil {
-		return false
-	}
-	if x.sick != nil {
-		r.healLater()
+	if r.offline != "" || r.opening > 0 || !r.began || x.busy || x.sick != nil || r.cut != nil {
 		return false
 	}
 	end := r.sound()
@@ -107,6 +108,9 @@ func (r *Replica) sound() place {
 
 // rotten is told of a stretch that is not what was written.
 func (r *Replica) rotten(s *segment, h hole, err core.Errno) {
+	if r.segment(s.base) != s {
+		return // it has left the log meanwhile
+	}
 	markRot.Hit()
 	why := "holds rotten bytes"
 	if err != core.OK {
@@ -136,13 +140,14 @@ func (r *Replica) rottenFeed(s *segment, why string) {
 
 // healLater stops this replica and mends it; a leader hands over first.
 func (r *Replica) healLater() {
-	if r.leads {
-		if r.handing == 0 {
-			r.Transfer()
-		}
+	if r.offline != "" || r.scrub.sick == nil {
 		return
 	}
-	if r.cut != nil || r.lead == 0 {
+	if r.leads || r.cut != nil || r.lead == 0 || r.opening > 0 {
+		if r.leads && r.handing == 0 {
+			r.Transfer()
+		}
+		r.h.Timers().Arm(&r.scrub.heal, int64(r.h.Now().Mono+healEvery))
 		return
 	}
 	h := *r.scrub.sick

@@ -28,6 +28,8 @@ type segment struct {
 	dirty bool      // bytes were written that no sync covers
 	index seg.Index // of what was appended since the boot
 	old   seg.Index // of what lay there before, as walks come by it
+	until core.Mono // below the log start: not to be removed earlier
+	gone  bool      // its removal was asked for: whether it could be made does not matter any more
 }
 
 // lookup is the known batch from which a walk for offset begins.
@@ -100,6 +102,9 @@ func (r *Replica) openSegment(base core.Offset, a *appending) *segment {
 		r.opening++
 	}
 	op := r.h.NewOp(func(ev *core.Event) {
+		if s.gone {
+			ev.Err = core.OK
+		}
 		if r.diskFailed(ev, "creating "+s.path) {
 			return
 		}

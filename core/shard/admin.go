@@ -233,12 +233,8 @@ func (h *home) propose(cmds [][]byte) {
 // frame takes what another node's shard 0 says.
 func (h *home) frame(kind byte, from core.NodeID, b []byte) {
 	switch kind {
-	case frameHello:
-		if in, ok := decodeHello(b); ok && in.node == from {
-			h.heardHello(from, h.links.At(from), in)
-		}
 	case framePing:
-		h.peerFull(from, len(b) > 0 && b[0] == pingFull)
+		h.pinged(from, b)
 	case frameNews:
 		if news, ok := decodeNews(b); ok {
 			h.s.learn(from, news)

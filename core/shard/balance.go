@@ -33,7 +33,7 @@ func (s *Shard) onBalance(int64) {
 		}
 		n := t.Partitions[i].Replicas[0]
 		p := s.peers.At(n)
-		if n == s.cfg.Node || p == nil || s.now.Mono-p.since < balanceAfter {
+		if n == s.cfg.Node || p == nil || s.Shut(n) || s.now.Mono-p.since < balanceAfter {
 			continue
 		}
 		s.guard(h, func() {

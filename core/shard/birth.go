@@ -17,26 +17,34 @@ import (
 //	empty ──a peer has met me──▶ refuses: this disk was wiped
 //	      ──identity synced──▶ member: says hello, votes
 //
-// A hello carries cluster, node, incarnation and start counter, and what its sender remembers of the
-// receiver. Before a member is listened to, what it showed is synced here, so that a disk that was
-// put back (its counter is behind) is refused by whoever has met the newer one.
+// A hello carries cluster, node, incarnation, the lineage of its disk (lineage.go), and what its sender
+// remembers of the receiver. Before a member is listened to, what it showed is synced here, so that a
+// disk that was put back is refused by whoever has met the newer one.
+//
+// A frame may be an old one that somebody on the way sent again, so a hello also names the mark of the
+// process that it was said to. What decides about a whole node, that it is adopted or that it must end, is believed
+// of nothing else; and who is a member counts for one link only: frames that come on another are not its.
 
 var (
 	markFormed  = det.NewMark("birth: a cluster was formed")
 	markAdopted = det.NewMark("birth: an empty node adopted its cluster")
 	markWiped   = det.NewMark("birth: a wiped node was refused")
 	markOldDisk = det.NewMark("birth: an old disk was refused")
+	markStale   = det.NewMark("birth: a hello of another time was not believed")
 )
 
 const helloEvery = 250 * core.Millisecond // an empty node asks again
 
 // hello is who speaks. Known is what the speaker remembers of the one it speaks to.
 type hello struct {
-	cluster     string
+	cluster     string // "" of an empty disk
 	node        core.NodeID
 	incarnation uint32
 	start       uint32
+	mark        uint64 // of this process, also on an empty disk
+	heard       uint64 // the mark that the receiver showed on its link; 0: it has not said hello yet
 	known       Seen
+	past        []Past // with start and mark at its end; none of an empty disk
 	refuse      string // why the speaker will not listen; "" it will
 }
 
@@ -46,7 +54,10 @@ func (h *hello) encode() []byte {
 	for _, v := range [5]uint64{uint64(uint32(h.node)), uint64(h.incarnation), uint64(h.start), uint64(h.known.Incarnation), uint64(h.known.Start)} {
 		b = binary.AppendUvarint(b, v)
 	}
-	return appendText(b, h.refuse)
+	for _, v := range [3]uint64{h.mark, h.heard, h.known.Mark} {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	return appendText(putPast(b, h.past), h.refuse)
 }
 
 func appendText(b []byte, s string) []byte {
@@ -54,31 +65,14 @@ func appendText(b []byte, s string) []byte {
 }
 
 func decodeHello(b []byte) (h hello, ok bool) {
-	ok = true
-	num := func() uint64 {
-		v, n := binary.Uvarint(b)
-		if n <= 0 {
-			ok = false
-			return 0
-		}
-		b = b[n:]
-		return v
-	}
-	text := func() string {
-		n := num()
-		if !ok || n > uint64(len(b)) || n > 1024 {
-			ok = false
-			return ""
-		}
-		t := string(b[:n])
-		b = b[n:]
-		return t
-	}
-	h.cluster = text()
-	h.node, h.incarnation, h.start = core.NodeID(uint32(num())), uint32(num()), uint32(num())
-	h.known.Incarnation, h.known.Start = uint32(num()), uint32(num())
-	h.refuse = text()
-	return h, ok && len(b) == 0
+	r := scan{b: b}
+	h.cluster = r.text(64)
+	h.node, h.incarnation, h.start = core.NodeID(uint32(r.num())), uint32(r.num()), uint32(r.num())
+	h.known.Incarnation, h.known.Start = uint32(r.num()), uint32(r.num())
+	h.mark, h.heard, h.known.Mark = r.mark(), r.mark(), r.mark()
+	h.past = r.past()
+	h.refuse = r.text(1024)
+	return h, !r.bad && len(r.b) == 0 && h.mark != 0
 }
 
 // link is what shard 0 knows of the connections with another node.
@@ -86,6 +80,7 @@ type link struct {
 	out     bool        // ours to it is open
 	in      core.LinkID // its to us, accepted; 0 none
 	hello   *hello      // its newest, on this link
+	told    uint64      // the mark that our last hello to it named as heard
 	member  bool        // hello says our cluster, and is synced here
 	heardAt core.Mono
 }
@@ -97,8 +92,9 @@ type home struct {
 	ping    det.Timer
 	ask     det.Timer
 	file    core.FileID
-	writing bool // the identity file
-	again   bool // ... and it changed meanwhile
+	writing bool   // the identity file
+	again   bool   // ... and it changed meanwhile
+	safe    []Seen // what it says of the peers, durably
 	then    []func()
 	member  bool // our identity is durable
 
@@ -129,7 +125,8 @@ func (h *home) begin() {
 	s := h.s
 	h.file = s.NewFile()
 	s.fx.Add(core.Effect{Kind: core.Create, File: h.file, Path: identityPath, Sync: true})
-	s.id.Node, s.id.Start = s.cfg.Node, s.rec.Start
+	s.id.Node = s.cfg.Node
+	s.id.begun(s.rec.Start, s.rng.Uint64()|1)
 	if s.id.Cluster != "" {
 		h.persist(h.becomeMember)
 	} else {
@@ -156,7 +153,7 @@ func (h *home) write() {
 	b := s.id.encode()
 	det.That(len(b) <= identitySlot, "birth: an identity fits its slot")
 	h.writing = true
-	waiting := h.then
+	waiting, seen := h.then, slices.Clone(s.id.Seen)
 	h.then = nil
 	op := s.NewOp(func(ev *core.Event) {
 		h.writing = false
@@ -165,6 +162,7 @@ func (h *home) write() {
 				ev.Err.String() + "; free space or repair the disk, then start again"})
 			return
 		}
+		h.safe = seen
 		for _, f := range waiting {
 			f()
 		}
@@ -192,12 +190,19 @@ func (h *home) onAsk(int64) {
 
 func (h *home) sayHello(n core.NodeID, l *link, refuse string) {
 	s := h.s
-	me := hello{node: s.cfg.Node, refuse: refuse}
+	me := hello{node: s.cfg.Node, mark: s.id.Mark, refuse: refuse}
 	if h.member {
-		me.cluster, me.incarnation, me.start = s.id.Cluster, s.id.Incarnation, s.id.Start
+		me.cluster, me.incarnation, me.start, me.past = s.id.Cluster, s.id.Incarnation, s.id.Start, s.id.Past
 	}
+	if l.hello != nil {
+		me.heard = l.hello.mark
+	}
+	l.told = me.heard
 	if k := s.id.seen(n); k != nil {
 		me.known = *k
+		if !slices.Contains(h.safe, *k) {
+			me.known.Mark = 0 // it may be lost: the other must not forget what was before
+		}
 	}
 	s.say(n, core.RefOf(me.encode()))
 }
@@ -226,7 +231,7 @@ func (h *home) link(ev *core.Event) {
 		h.unlinked(ev.Node)
 	case core.PeerClosed:
 		if ev.Link == l.in {
-			l.in, l.member, l.hello = 0, false, nil
+			l.in, l.member, l.hello = 0, false, nil // what is said on the next link is not proved by this one
 			h.unlinked(ev.Node)
 		}
 	}
@@ -250,19 +255,41 @@ func (h *home) peerHello(ev *core.Event) {
 	}
 	if l.in != 0 {
 		s.fx.Add(core.Effect{Kind: core.ClosePeer, Link: l.in})
+	}
+	was := l.in
+	l.in, l.member, l.hello = ev.Link, false, nil
+	if was != 0 {
 		h.unlinked(in.node)
 	}
-	l.in, l.member = ev.Link, false
 	s.fx.Add(core.Effect{Kind: core.AcceptPeer, Link: ev.Link, Node: in.node})
 	h.heardHello(in.node, l, in)
 }
 
-// heardHello takes a hello, on a new link or on one that is open.
+// helloAgain takes a hello on a link that is open. One process speaks there, so another mark is of a frame that
+// somebody on the way sent again.
+func (h *home) helloAgain(n core.NodeID, b []byte) {
+	in, ok := decodeHello(b)
+	l := h.links.At(n)
+	if !ok || in.node != n || l.hello == nil {
+		return
+	}
+	if in.mark != l.hello.mark || in.cluster != l.hello.cluster && l.hello.cluster != "" ||
+		in.heard != h.s.id.Mark && l.hello.heard == h.s.id.Mark {
+		markStale.Hit()
+		return
+	}
+	h.heardHello(n, l, in)
+}
+
+// heardHello takes a hello of the process that speaks on the link.
 func (h *home) heardHello(n core.NodeID, l *link, in hello) {
 	s := h.s
 	l.hello = &in
 	l.heardAt = s.now.Mono
-	if in.refuse != "" {
+	if l.told != in.mark && l.out {
+		h.sayHello(n, l, "") // so that it can be sure that we speak to it
+	}
+	if in.refuse != "" && in.heard == s.id.Mark {
 		s.fx.Add(core.Effect{Kind: core.Fatal, Text: in.refuse})
 		return
 	}
@@ -274,28 +301,60 @@ func (h *home) heardHello(n core.NodeID, l *link, in hello) {
 		return // still empty; it hears of our cluster from our hello
 	}
 	if why := h.judge(n, &in); why != "" {
+		if l.member {
+			l.member = false
+			h.unlinked(n)
+		}
 		h.sayHello(n, l, why)
 		return
 	}
-	known := s.id.seen(n)
-	if known != nil && known.Incarnation == in.incarnation && known.Start == in.start && !h.writing {
-		l.member = true
-		h.linked(n, l)
+	if h.outlived(n, &in) {
 		return
 	}
-	if known == nil {
+	h.believe(n, l, &in)
+}
+
+// believe makes the sender of a hello a member once this disk knows of it.
+func (h *home) believe(n core.NodeID, l *link, in *hello) {
+	s := h.s
+	known := s.id.seen(n)
+	met := uint32(0)
+	if mark, ok := markAt(s.id.Past, in.known.Start); ok && mark == in.known.Mark && in.known.Incarnation == s.id.Incarnation {
+		met = in.known.Start
+	}
+	now := Seen{Node: n, Incarnation: in.incarnation, Start: in.start, Mark: in.mark, Met: met}
+	if known != nil {
+		now.Met = max(met, known.Met)
+		if *known == now && !h.writing {
+			h.admit(n, l)
+			return
+		}
+	} else {
 		i, _ := slices.BinarySearchFunc(s.id.Seen, n, func(x Seen, n core.NodeID) int { return int(x.Node) - int(n) })
-		s.id.Seen = slices.Insert(s.id.Seen, i, Seen{Node: n})
+		s.id.Seen = slices.Insert(s.id.Seen, i, Seen{})
 		known = &s.id.Seen[i]
 	}
-	known.Incarnation, known.Start = in.incarnation, in.start
+	news := known.Mark != now.Mark
+	*known = now
 	link := l.in
 	h.persist(func() {
-		if l.in == link {
-			l.member = true
-			h.linked(n, l)
+		if l.in != link || l.hello == nil || l.hello.mark != now.Mark {
+			return
 		}
+		if news && l.out {
+			h.sayHello(n, l, "") // what we know of it is safe, and it may forget what was before
+		}
+		h.admit(n, l)
 	})
+}
+
+// admit lets in what comes on the link: what it showed is durable here.
+func (h *home) admit(n core.NodeID, l *link) {
+	if l.member {
+		return
+	}
+	l.member = true
+	h.linked(n, l)
 }
 
 // judge says why a member's hello cannot be believed; "" when it can.
@@ -305,13 +364,28 @@ func (h *home) judge(n core.NodeID, in *hello) string {
 		return fmt.Sprintf("node %d belongs to cluster %s, but node %d belongs to cluster %s: give --peers of one cluster, or an empty data directory",
 			n, in.cluster, s.cfg.Node, s.id.Cluster)
 	}
-	k := s.id.seen(n)
-	if k != nil && (in.incarnation < k.Incarnation || in.incarnation == k.Incarnation && in.start < k.Start) {
-		markOldDisk.Hit()
-		return fmt.Sprintf("node %d shows an old disk (start %d), but node %d has met a newer one (start %d): records acknowledged since may be missing there; bring the newer disk back",
-			n, in.start, s.cfg.Node, k.Start)
+	if k := s.id.seen(n); k != nil {
+		if why := k.descends(in.incarnation, in.start, in.past); why != "" {
+			markOldDisk.Hit()
+			return fmt.Sprintf("node %d shows %s by node %d: records acknowledged since may be missing there; bring the newer disk back",
+				n, why, s.cfg.Node)
+		}
 	}
 	return ""
+}
+
+// outlived ends this node when a peer has met what its disk cannot have been: it is this disk that is old.
+func (h *home) outlived(n core.NodeID, in *hello) bool {
+	id := &h.s.id
+	mark, ok := markAt(id.Past, in.known.Start)
+	forked := in.known.Start > id.Start || ok && in.known.Mark != 0 && mark != in.known.Mark
+	if in.heard != id.Mark || in.known.Incarnation != id.Incarnation || !forked {
+		return false
+	}
+	markAware.Hit()
+	h.s.fx.Add(core.Effect{Kind: core.Fatal, Text: fmt.Sprintf("the data directory is an old disk of node %d: node %d has met another one with start %d; bring that one back",
+		h.s.cfg.Node, n, in.known.Start)})
+	return true
 }
 
 // tryForm decides for an empty disk; see the drawing above.
@@ -324,12 +398,17 @@ func (h *home) tryForm() {
 	all := true
 	h.links.Each(func(n core.NodeID, l *link) {
 		lowest = lowest && s.cfg.Node < n
-		if l.hello == nil {
-			all = false
+		if l.hello == nil || l.hello.heard != s.id.Mark {
+			all = false // it has not answered this process
 			return
 		}
 		if l.hello.cluster == "" {
 			return
+		}
+		if found != "" && found != l.hello.cluster {
+			s.fx.Add(core.Effect{Kind: core.Fatal, Text: fmt.Sprintf("the nodes of --peers belong to different clusters (%s, %s): give --peers of one cluster",
+				found, l.hello.cluster)})
+			all = false
 		}
 		found = l.hello.cluster
 		if k := l.hello.known; k.Incarnation > 0 {
@@ -360,7 +439,7 @@ func (h *home) becomeMember() {
 	s := h.s
 	h.member = true
 	id := s.id
-	id.Seen = nil // shard 0's own
+	id.Seen, id.Past = nil, nil // shard 0's own
 	s.onOthers(func(t *Shard) { t.id = id })
 	h.links.Each(func(n core.NodeID, l *link) {
 		if l.out {

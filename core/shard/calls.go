@@ -107,8 +107,10 @@ func epochOf(h *hosted, e core.Epoch) replica.Outcome {
 	case e < 0 || h.r.MayRead() != replica.OK:
 		return replica.OK
 	case e < h.r.Term().Epoch():
+		markEpochOld.Hit()
 		return replica.FencedEpoch
 	case e > h.r.Term().Epoch():
+		markEpochNew.Hit()
 		return replica.UnknownEpoch
 	}
 	return replica.OK
@@ -203,6 +205,19 @@ func (s *Shard) List(p api.Part, op api.ListOp, done func(api.ListResult, api.Le
 				h.r.Since(core.Wall(op.Timestamp), t.cfg.Unzip, found)
 			}
 		})
+	})
+}
+
+// Trim raises the log start of a partition; see api.Host.
+func (s *Shard) Trim(p api.Part, to core.Offset, done func(replica.Trimmed)) {
+	from, g := s.cfg.Shard, p.Group()
+	s.at(p, func(t *Shard, h *hosted) {
+		answer := func(x replica.Trimmed) { t.on(from, func(*Shard) { done(x) }) }
+		if h == nil {
+			answer(replica.Trimmed{Err: t.absent(g), Start: -1})
+			return
+		}
+		t.guard(h, func() { h.r.Trim(to, answer) })
 	})
 }
 

@@ -59,6 +59,7 @@ func (s *Shard) armCoordinator(co *coordinator) {
 // appendRecords makes one batch of what a coordinator wants to remember.
 func (s *Shard) appendRecords(h *hosted, recs []coord.KeyValue, settled func(core.Now, coord.Outcome)) {
 	if s.Full(s.cfg.Node) {
+		markCoordFull.Hit()
 		settled(s.now, coord.NotAppended) // somebody with room will coordinate, or nobody has any
 		return
 	}
@@ -90,6 +91,7 @@ func (s *Shard) coordChanged(h *hosted, i *replica.Info) {
 		return
 	}
 	if co.term != 0 && (!i.Leads || i.Term != co.term) {
+		markCoordLost.Hit()
 		co.term = 0
 		co.c.Resign()
 		s.timers.Stop(&co.timer)
@@ -192,6 +194,7 @@ func (s *Shard) coordinate(h *hosted, req any, done func(any, replica.Outcome)) 
 		return
 	}
 	if !h.coord.c.Leading() {
+		markLoading.Hit()
 		done(nil, replica.Loading)
 		return
 	}
@@ -206,6 +209,7 @@ func (s *Shard) coordinate(h *hosted, req any, done func(any, replica.Outcome)) 
 	// What only reads must not be answered by a coordinator that was deposed without knowing it.
 	h.r.Linear(func(err replica.Outcome) {
 		if err != replica.OK || h.coord == nil || !h.coord.c.Leading() {
+			markUnproved.Hit()
 			done(nil, replica.NotLeader)
 			return
 		}

@@ -17,7 +17,7 @@ import (
 //
 //	raft     length of the raft message, the message, then the batches of its entries end to end
 //	control  a replica.Control, then its body
-//	hello    who speaks (birth.go)          ping     nothing, or that there is no room (room.go)
+//	hello    who speaks (birth.go)          ping     how well its node can lead (room.go, shut.go)
 //	news     leadership (leaders.go)        command  a metadata command (admin.go)
 //	fresh    number of a question           freshAt  the number, and the end of the metadata log (fresh.go)
 const (
@@ -59,12 +59,13 @@ func Route(frame []byte, shards int) core.ShardID {
 // peer is what a shard knows of another node.
 type peer struct {
 	node   core.NodeID
-	up     bool      // frames may be sent
-	member bool      // it belongs to our cluster: what it says of groups counts
-	full   bool      // it said that it has no room on its disk
-	queued int64     // bytes given to the link by this shard and not yet sent
-	since  core.Mono // it is trusted
-	told   core.Mono // when shard 0 was last told that this shard heard of it
+	up     bool        // frames may be sent
+	link   core.LinkID // where it speaks as a member: what it says there of groups counts; 0: nowhere
+	full   bool        // it said that it has no room on its disk
+	open   bool        // it said on this link that clients reach it
+	queued int64       // bytes given to the link by this shard and not yet sent
+	since  core.Mono   // it is trusted
+	told   core.Mono   // when shard 0 was last told that this shard heard of it
 }
 
 var (
@@ -123,7 +124,7 @@ func (s *Shard) sendControl(to core.NodeID, hash uint32, g core.GroupID, c repli
 	s.post(to, head)
 }
 
-// peerFrame hands a frame to whom it is for. Its sender is a member; what it says is checked.
+// peerFrame hands a frame to whom it is for. Its sender must be a member; what it says is checked.
 func (s *Shard) peerFrame(ev *core.Event) {
 	defer ev.Body.Release()
 	b := ev.Body.Bytes()
@@ -131,17 +132,26 @@ func (s *Shard) peerFrame(ev *core.Event) {
 		s.fx.Add(core.Effect{Kind: core.ClosePeer, Link: ev.Link})
 		return
 	}
-	s.heard(ev.Node)
+	// A link that was not judged, or is no longer the node's, may be a wiped disk's or an old one's. Shard 0 told
+	// us of the judgement by mail, and frames may be faster: hence the link's number.
 	kind, g := b[1], groupOf(b)
-	if p := s.peers.At(ev.Node); p == nil || !p.member && kind != frameHello && kind != framePing {
+	p := s.peers.At(ev.Node)
+	if p == nil || kind != frameHello && (ev.Link == 0 || ev.Link != p.link) {
 		return
 	}
+	if kind == frameHello {
+		if s.home != nil && s.home.links.At(ev.Node).in == ev.Link {
+			s.home.helloAgain(ev.Node, b[frameHead:])
+		}
+		return
+	}
+	s.heard(ev.Node)
 	switch kind {
 	case frameRaft:
 		s.raftFrame(g, ev)
 	case frameControl:
 		s.controlFrame(g, ev)
-	case frameHello, framePing, frameNews, frameCommand, frameFresh, frameFreshAt:
+	case framePing, frameNews, frameCommand, frameFresh, frameFreshAt:
 		if s.home == nil {
 			markStrange.Hit()
 			return

@@ -42,6 +42,7 @@ func (h *home) progress() {
 	}
 	g.open = true
 	s.fx.Add(core.Effect{Kind: core.OpenGate})
+	h.lookShut()
 }
 
 // registered says whether this start of the node is in the metadata log. Every start is written there,
@@ -58,6 +59,10 @@ func (h *home) registered() bool {
 		if e == api.AdminOK && r.Code != meta.Done {
 			s.fx.Add(core.Effect{Kind: core.Fatal, Text: "the cluster refuses to register this node: " + r.Message})
 			return
+		}
+		if g.registered {
+			h.s.settleView()
+			h.s.onOthers((*Shard).settleView)
 		}
 		h.progress()
 	})

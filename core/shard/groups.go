@@ -17,6 +17,9 @@ type birth struct {
 	index int32
 }
 
+// unsettled is for groups of which the metadata says nothing, or nothing yet.
+var unsettled = replica.Settings{MinInsync: 1, SegmentBytes: 1 << 30, DeleteDelay: 60 * core.Second}
+
 // boot opens what the disk holds for this shard.
 func (s *Shard) boot() {
 	if s.home != nil {
@@ -35,12 +38,13 @@ func (s *Shard) boot() {
 		}
 		h := &hosted{group: g.ID, dir: g.Mark.Name, hash: hash}
 		s.groups.Set(g.ID, h)
-		h.r = replica.Open(s.replicaConfig(h, g.Mark.TopicID, replica.Settings{MinInsync: 1, SegmentBytes: 1 << 30}), s, g, s.stray[g.Mark.Name], s.rec.Boot)
+		h.r = replica.Open(s.replicaConfig(h, g.Mark.TopicID, unsettled), s, g, s.stray[g.Mark.Name], s.rec.Boot)
 		delete(s.stray, g.Mark.Name)
 		s.hostedNow(h)
 	}
 	s.bootProgress()
 	s.timers.Arm(&s.balance, int64(s.now.Mono+balanceEvery))
+	s.timers.Arm(&s.room.at, int64(s.now.Mono+yieldEvery))
 	s.timers.Arm(&s.scrub, int64(s.now.Mono+scrubEvery))
 }
 
@@ -104,7 +108,14 @@ func (s *Shard) bearMeta() {
 	for _, n := range s.cfg.Peers {
 		voters = append(voters, core.NewRaftID(1, n))
 	}
-	s.birth(core.MetaGroup, metaDir, [16]byte{}, voters, replica.Settings{MinInsync: 1, SegmentBytes: 1 << 30})
+	if lost := s.rec.Found.Lost; lost != "" {
+		h := &hosted{group: core.MetaGroup, dir: metaDir, hash: hashDir(metaDir)}
+		s.groups.Set(core.MetaGroup, h)
+		h.r = replica.Broken(s.replicaConfig(h, [16]byte{}, unsettled), s, "the journal lost its records: "+lost)
+		s.hostedNow(h)
+		return
+	}
+	s.birth(core.MetaGroup, metaDir, [16]byte{}, voters, unsettled)
 	if len(s.cfg.Peers) > 0 && s.cfg.Peers[0] == s.cfg.Node {
 		s.groups.At(core.MetaGroup).r.Prefer()
 	}
@@ -167,7 +178,8 @@ func (s *Shard) forgetLeaders(old *meta.View) {
 func (s *Shard) settings(t *meta.Topic) replica.Settings {
 	l := s.view.Layers(t, s.cfg.Node, s.cfg.Static)
 	v := l.TopicValues()
-	return replica.Settings{MinInsync: int(v.MinInsync), SegmentBytes: v.SegmentBytes}
+	return replica.Settings{MinInsync: int(v.MinInsync), SegmentBytes: v.SegmentBytes, Deletes: v.Deletes,
+		DeleteDelay: core.Mono(v.FileDeleteDelayMs) * core.Millisecond}
 }
 
 // host makes the replica of a partition when this node and this shard should have one.
@@ -175,11 +187,11 @@ func (s *Shard) host(t *meta.Topic, i int32) {
 	p := &t.Partitions[i]
 	dir := seg.Dir(t.Name, i)
 	if !slices.Contains(p.Replicas, s.cfg.Node) || shardOf(p.Group, hashDir(dir), s.cfg.Shards) != s.cfg.Shard ||
-		s.groups.At(p.Group) != nil {
+		s.groups.At(p.Group) != nil || !s.settled {
 		return
 	}
-	if lost := s.rec.Found.Lost; lost != "" && len(s.stray[dir]) > 0 {
-		// Its files are here, but the journal lost what it knew of them: damaged, not new.
+	if lost := s.rec.Found.Lost; lost != "" && (s.arriving || len(s.stray[dir]) > 0) {
+		// Its files are here, or it may have been, but the journal lost what it knew of it: damaged, not new.
 		h := &hosted{group: p.Group, dir: dir, hash: hashDir(dir)}
 		s.groups.Set(p.Group, h)
 		h.r = replica.Broken(s.replicaConfig(h, t.ID, s.settings(t)), s, "the journal lost its records: "+lost)
@@ -193,6 +205,19 @@ func (s *Shard) host(t *meta.Topic, i int32) {
 	if p.Replicas[0] == s.cfg.Node {
 		s.groups.At(p.Group).r.Prefer()
 	}
+}
+
+// settleView is called when this start of the node is in the metadata log, and so the view no older than the
+// start. A replay may show less: topics whose deletion is committed and not yet known here to be. Born again, such
+// a group would have forgotten its votes and records, so until now nothing was born.
+func (s *Shard) settleView() {
+	s.settled, s.arriving = true, true
+	for _, t := range s.view.Topics {
+		for i := range t.Partitions {
+			s.host(t, int32(i))
+		}
+	}
+	s.arriving = false
 }
 
 // sweep removes segment files that a directory holds and no group owns; false when there are none.

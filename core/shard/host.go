@@ -22,6 +22,8 @@ func (s *Shard) NewFile() core.FileID {
 	return core.NewFileID(s.cfg.Shard, s.nextFile)
 }
 
+func (s *Shard) Remove(dir string, id core.FileID, path string) { s.remove(dir, id, path) }
+
 func (s *Shard) newOp() core.OpID {
 	s.nextOp++
 	return core.NewOpID(s.cfg.Shard, s.nextOp)

@@ -180,8 +180,16 @@ func TestEveryDiskRemembersAllItsPeers(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, o := range r.nodes {
-			if k := rec.Identity.seen(o.id); o != n && (k == nil || *k != Seen{Node: o.id, Incarnation: 1, Start: 1}) {
-				t.Errorf("node %d remembers of node %d: %v", n.id, o.id, k)
+			if o == n {
+				continue
+			}
+			want := Seen{Node: o.id, Incarnation: 1, Start: 1, Mark: o.shards[0].id.Mark}
+			k := rec.Identity.seen(o.id)
+			if k == nil {
+				t.Fatalf("node %d does not remember node %d", n.id, o.id)
+			}
+			if want.Met = k.Met; *k != want {
+				t.Errorf("node %d remembers of node %d %v, not %v", n.id, o.id, *k, want)
 			}
 		}
 	}
@@ -191,10 +199,7 @@ func TestAnOldDiskIsRefused(t *testing.T) {
 	r := newRig(t, 3, 1)
 	r.open()
 	n := r.nodes[2]
-	old := rigDisk{}
-	for p, b := range n.disk {
-		old[p] = append([]byte(nil), b...)
-	}
+	old := n.disk.copy()
 	for range 2 {
 		r.kill(n)
 		r.start(n)

@@ -56,6 +56,7 @@ func (h *home) stalled(gap core.Mono) {
 
 func (h *home) onPing(int64) {
 	s := h.s
+	h.lookShut()
 	h.pingAll()
 	h.links.Each(func(n core.NodeID, l *link) {
 		if l.member && s.now.Mono-l.heardAt > suspectAfter {
@@ -67,29 +68,37 @@ func (h *home) onPing(int64) {
 
 // linked is called when a link changed for the better.
 func (h *home) linked(n core.NodeID, l *link) {
-	h.spreadLink(n, l.out, l.member)
+	h.spreadLink(n, l)
 	if !l.out || !l.member {
 		return
 	}
 	l.heardAt = h.s.now.Mono
 	h.trust(n)
+	h.sayPing(n)
 	h.progress()
 }
 
 // unlinked is called when a connection with n was lost, in either direction.
 func (h *home) unlinked(n core.NodeID) {
 	l := h.links.At(n)
-	h.spreadLink(n, l.out, l.member)
+	h.spreadLink(n, l)
 	if h.member {
 		h.suspect(n, "connection lost")
 	}
 }
 
 // spreadLink tells all shards what may be sent to and heard from n.
-func (h *home) spreadLink(n core.NodeID, up, member bool) {
+func (h *home) spreadLink(n core.NodeID, l *link) {
+	at, up := core.LinkID(0), l.out && l.member
+	if l.member {
+		at = l.in
+	}
 	f := func(t *Shard) {
 		p := t.peers.At(n)
-		p.up, p.member = up && member, member
+		if p.link != at {
+			p.open = false // until it says so
+		}
+		p.up, p.link = up, at
 	}
 	f(h.s)
 	h.s.onOthers(f)

@@ -12,12 +12,13 @@ import (
 
 // The file "node" says whose disk this is. It has two slots of 4 KiB, written in turn and synced, so
 // that a torn write leaves the older one. A slot: magic, version, then the fields of Identity in
-// varints, then CRC-32C.
+// varints, marks in eight bytes, then CRC-32C. Version 1 has no marks and no lineage.
 const (
 	identityPath    = "node"
 	identitySlot    = 4096
 	identityMagic   = "KARSTNOD"
-	identityVersion = 1
+	identityVersion = 2
+	identityFirst   = 1 // the oldest version that is read
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -28,6 +29,8 @@ type Identity struct {
 	Node        core.NodeID
 	Incarnation uint32 // of this disk, from 1
 	Start       uint32 // how often a node began on this disk
+	Mark        uint64 // drawn by that start
+	Past        []Past // its lineage, this start included, by start
 	Writes      uint64 // of this record; the newer slot has more
 	Seen        []Seen // members that this node has met, sorted by node
 }
@@ -37,6 +40,8 @@ type Seen struct {
 	Node        core.NodeID
 	Incarnation uint32
 	Start       uint32
+	Mark        uint64
+	Met         uint32 // the newest start of this disk that the member said to have met; 0: none
 }
 
 func (id *Identity) seen(n core.NodeID) *Seen {
@@ -50,18 +55,21 @@ func (id *Identity) seen(n core.NodeID) *Seen {
 
 func (id *Identity) encode() []byte {
 	b := append([]byte(identityMagic), identityVersion)
-	b = binary.AppendUvarint(b, uint64(len(id.Cluster)))
-	b = append(b, id.Cluster...)
+	b = appendText(b, id.Cluster)
 	b = binary.AppendUvarint(b, uint64(uint32(id.Node)))
 	b = binary.AppendUvarint(b, uint64(id.Incarnation))
 	b = binary.AppendUvarint(b, uint64(id.Start))
+	b = binary.LittleEndian.AppendUint64(b, id.Mark)
 	b = binary.AppendUvarint(b, id.Writes)
 	b = binary.AppendUvarint(b, uint64(len(id.Seen)))
 	for _, x := range id.Seen {
 		b = binary.AppendUvarint(b, uint64(uint32(x.Node)))
 		b = binary.AppendUvarint(b, uint64(x.Incarnation))
 		b = binary.AppendUvarint(b, uint64(x.Start))
+		b = binary.LittleEndian.AppendUint64(b, x.Mark)
+		b = binary.AppendUvarint(b, uint64(x.Met))
 	}
+	b = putPast(b, id.Past)
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
@@ -70,32 +78,33 @@ func decodeIdentity(b []byte) (id Identity, newer, ok bool) {
 	if len(b) < len(identityMagic)+1 || string(b[:len(identityMagic)]) != identityMagic {
 		return id, false, false
 	}
-	if b[len(identityMagic)] != identityVersion {
+	version := b[len(identityMagic)]
+	if version > identityVersion {
 		return id, true, false
 	}
-	rest, good := b[len(identityMagic)+1:], true
-	num := func() uint64 {
-		v, n := binary.Uvarint(rest)
-		if n <= 0 {
-			good = false
+	r := scan{b: b[len(identityMagic)+1:], bad: version < identityFirst}
+	mark := func() uint64 {
+		if version == 1 {
 			return 0
 		}
-		rest = rest[n:]
-		return v
+		return r.mark()
 	}
-	n := num()
-	if !good || n > 64 || n > uint64(len(rest)) {
-		return id, false, false
+	id.Cluster = r.text(64)
+	id.Node = core.NodeID(uint32(r.num()))
+	id.Incarnation, id.Start, id.Mark, id.Writes = uint32(r.num()), uint32(r.num()), mark(), r.num()
+	for k := r.num(); k > 0 && !r.bad; k-- {
+		x := Seen{Node: core.NodeID(uint32(r.num())), Incarnation: uint32(r.num()), Start: uint32(r.num()), Mark: mark()}
+		if version > 1 {
+			x.Met = uint32(r.num())
+		}
+		id.Seen = append(id.Seen, x)
 	}
-	id.Cluster, rest = string(rest[:n]), rest[n:]
-	id.Node = core.NodeID(uint32(num()))
-	id.Incarnation, id.Start, id.Writes = uint32(num()), uint32(num()), num()
-	for k := num(); k > 0 && good; k-- {
-		id.Seen = append(id.Seen, Seen{core.NodeID(uint32(num())), uint32(num()), uint32(num())})
+	if version > 1 {
+		id.Past = r.past()
 	}
-	end := len(b) - len(rest)
-	if !good || len(rest) < 4 || crc32.Checksum(b[:end], castagnoli) != binary.LittleEndian.Uint32(rest) {
-		return id, false, false
+	end := len(b) - len(r.b)
+	if r.bad || len(r.b) < 4 || crc32.Checksum(b[:end], castagnoli) != binary.LittleEndian.Uint32(r.b) {
+		return Identity{}, false, false
 	}
 	return id, false, true
 }

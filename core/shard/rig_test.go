@@ -21,6 +21,7 @@ type rig struct {
 	nodes  []*rigNode
 	fatal  []string
 	nextLk core.LinkID
+	starts int         // of processes: each draws something else
 	deaf   core.NodeID // frames to this node are lost
 }
 
@@ -38,6 +39,8 @@ type rigNode struct {
 	queue   map[core.LinkID][]core.Event
 	stopped int
 	room    int64 // bytes that the disk takes; 0: any number
+	holds   bool  // writes of the identity wait in held
+	held    []func()
 }
 
 // rigDisk keeps every byte at once: what is synced or not is the simulator's matter.
@@ -49,6 +52,23 @@ func (d rigDisk) List() (out []core.FileInfo) {
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Path < out[j].Path })
 	return out
+}
+
+func (d rigDisk) write(path string, off int, b []byte) {
+	f := d[path]
+	if need := off + len(b); need > len(f) {
+		f = append(f, make([]byte, need-len(f))...)
+	}
+	copy(f[off:], b)
+	d[path] = f
+}
+
+func (d rigDisk) copy() rigDisk {
+	c := rigDisk{}
+	for p, b := range d {
+		c[p] = append([]byte(nil), b...)
+	}
+	return c
 }
 
 func (d rigDisk) ReadAt(path string, off int64, b []byte) (int, core.Errno) {
@@ -94,9 +114,10 @@ func (r *rig) start(n *rigNode) {
 	}
 	n.files, n.out = map[core.FileID]string{}, map[core.ConnID][][]byte{}
 	n.links, n.ready, n.queue = map[core.NodeID]core.LinkID{}, map[core.LinkID]bool{}, map[core.LinkID][]core.Event{}
+	r.starts++
 	n.inbox, n.down, n.gate, n.stopped = make([][]core.Event, len(n.shards)), false, false, 0
 	for k := range n.shards {
-		n.shards[k] = New(Config{Node: n.id, Shard: core.ShardID(k), Shards: len(n.shards), Seed: uint64(n.id) * 77, Peers: r.peers(),
+		n.shards[k] = New(Config{Node: n.id, Shard: core.ShardID(k), Shards: len(n.shards), Seed: uint64(n.id)*77 + uint64(r.starts)<<16, Peers: r.peers(),
 			Listeners: []meta.Listener{{Name: "PLAINTEXT", Host: "h", Port: uint16(9000 + n.id)}},
 			Static:    []config.KV{{Key: "group.initial.rebalance.delay.ms", Value: "0"}},
 			Limits:    Limits{JournalSlot: 1 << 20}}, rec)
@@ -118,12 +139,17 @@ func (r *rig) connect(from, to *rigNode) {
 	from.post(0, core.Event{Kind: core.PeerUp, Node: to.id})
 }
 
-// kill drops a node, as SIGKILL does: its disk stays.
-func (r *rig) kill(n *rigNode) {
-	n.down = true
+// vanish drops a node, as the loss of power does: nobody hears of it.
+func (r *rig) vanish(n *rigNode) {
+	n.down, n.held = true, nil
 	for _, s := range n.shards {
 		s.Abandon()
 	}
+}
+
+// kill drops a node, as SIGKILL does: its disk stays.
+func (r *rig) kill(n *rigNode) {
+	r.vanish(n)
 	for _, o := range r.nodes {
 		if o == n || o.down {
 			continue
@@ -190,12 +216,15 @@ func (r *rig) do(n *rigNode, k core.ShardID, e *core.Effect, vec []core.Ref) {
 			n.disk[e.Path] = []byte{}
 		}
 	case core.Write:
-		b, f := gather(n, vec), n.disk[path]
-		if need := int(e.Off) + len(b); need > len(f) {
-			f = append(f, make([]byte, need-len(f))...)
+		b, off := gather(n, vec), int(e.Off)
+		if n.holds && path == identityPath {
+			n.held = append(n.held, func() {
+				n.disk.write(path, off, b)
+				n.post(k, done)
+			})
+			return
 		}
-		copy(f[e.Off:], b)
-		n.disk[path] = f
+		n.disk.write(path, off, b)
 	case core.Truncate:
 		f := n.disk[path]
 		n.disk[path] = append(f[:min(int64(len(f)), e.Off)], make([]byte, max(0, e.Off-int64(len(f))))...)
@@ -217,24 +246,32 @@ func (r *rig) do(n *rigNode, k core.ShardID, e *core.Effect, vec []core.Ref) {
 		}
 		n.post(k, core.Event{Kind: core.JobDone, Op: e.Op, Err: err, Body: core.RefOf(out)})
 		return
+	default:
+		r.tell(n, k, e, vec)
+		return
+	}
+	if e.Op != 0 {
+		n.post(k, done)
+	}
+}
+
+// tell carries out an effect on somebody else than the disk: a peer, a client, a shard or the rig.
+func (r *rig) tell(n *rigNode, k core.ShardID, e *core.Effect, vec []core.Ref) {
+	switch e.Kind {
 	case core.SendPeer:
 		r.send(n, k, e.Node, gather(n, vec))
-		return
 	case core.AcceptPeer:
 		n.ready[e.Link] = true
 		for _, ev := range n.queue[e.Link] {
 			n.post(Route(ev.Body.Bytes(), len(n.shards)), ev)
 		}
 		delete(n.queue, e.Link)
-		return
 	case core.MailOut:
 		n.post(e.Shard, core.Event{Kind: core.MailIn, Shard: k, Mail: e.Mail})
-		return
 	case core.SendConn:
 		b := gather(n, vec)
 		n.out[e.Conn] = append(n.out[e.Conn], b)
 		n.post(k, core.Event{Kind: core.ConnSent, Conn: e.Conn, N: int64(len(b))})
-		return
 	case core.OpenGate:
 		n.gate = true
 	case core.Stopped:
@@ -243,9 +280,6 @@ func (r *rig) do(n *rigNode, k core.ShardID, e *core.Effect, vec []core.Ref) {
 		r.fatal = append(r.fatal, e.Text)
 	case core.Note:
 		r.t.Logf("%8d ms n%d.%d %s", r.now/core.Millisecond, n.id, k, e.Text)
-	}
-	if e.Op != 0 {
-		n.post(k, done)
 	}
 }
 
@@ -262,10 +296,10 @@ func (r *rig) send(n *rigNode, k core.ShardID, to core.NodeID, b []byte) {
 			o.post(0, core.Event{Kind: core.PeerHello, Link: l, Body: core.RefOf(b)})
 			return
 		}
-		o.queue[l] = append(o.queue[l], core.Event{Kind: core.PeerFrame, Node: n.id, Body: core.RefOf(b)})
+		o.queue[l] = append(o.queue[l], core.Event{Kind: core.PeerFrame, Node: n.id, Link: l, Body: core.RefOf(b)})
 		return
 	}
-	o.post(Route(b, len(o.shards)), core.Event{Kind: core.PeerFrame, Node: n.id, Body: core.RefOf(b)})
+	o.post(Route(b, len(o.shards)), core.Event{Kind: core.PeerFrame, Node: n.id, Link: l, Body: core.RefOf(b)})
 }
 
 // until turns until ok, for at most d.

@@ -22,7 +22,8 @@ type room struct {
 	node  bool      // of some shard of this node
 	told  bool      // what the log was told
 	peers int       // that have no room
-	at    det.Timer // looks what changed; repeated while there is no room
+	shut  bool      // clients cannot reach this node: shut.go
+	at    det.Timer // looks what changed; repeated while the node cannot lead well
 }
 
 const yieldEvery = 250 * core.Millisecond
@@ -67,12 +68,16 @@ func (s *Shard) onRoom(int64) {
 			s.note(4, "msg=\"the disk has room again\"")
 		}
 	}
-	if full && !s.stop.asked {
+	if (full || s.room.shut && s.peers.Len() > 0) && !s.stop.asked {
 		for _, g := range s.groups.Keys() {
 			h := s.groups.At(g)
 			s.guard(h, func() {
-				if h.r.Yield() {
+				switch {
+				case !h.r.Yield():
+				case full:
 					markYielded.Hit()
+				default:
+					markShut.Hit()
 				}
 			})
 		}
@@ -116,18 +121,36 @@ func (h *home) peerFull(n core.NodeID, full bool) {
 	h.s.onOthers(f)
 }
 
-// pingAll shows every linked peer that this node lives, and whether it has room.
+// pingAll shows every linked peer that this node lives, and how well it can lead.
 func (h *home) pingAll() {
 	h.links.Each(func(n core.NodeID, l *link) {
 		if l.out && l.in != 0 {
-			b := putHead(nil, framePing, 0, 0)
-			if len(h.full) > 0 {
-				b = append(b, pingFull)
-			}
-			h.s.say(n, core.RefOf(b))
+			h.sayPing(n)
 		}
 	})
 }
 
-// pingFull is the body of a ping of a node without room.
-const pingFull = 1
+func (h *home) sayPing(n core.NodeID) {
+	state := byte(0)
+	if len(h.full) > 0 {
+		state |= pingFull
+	}
+	if !h.s.room.shut {
+		state |= pingOpen
+	}
+	h.s.say(n, core.RefOf(append(putHead(nil, framePing, 0, 0), state)))
+}
+
+// Bits of the body of a ping.
+const (
+	pingFull = 1 // its node has no room
+	pingOpen = 2 // clients reach its node
+)
+
+// pinged takes what a ping says of its sender.
+func (h *home) pinged(n core.NodeID, b []byte) {
+	if len(b) == 1 {
+		h.peerFull(n, b[0]&pingFull != 0)
+		h.peerOpen(n, b[0]&pingOpen != 0)
+	}
+}

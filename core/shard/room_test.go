@@ -146,19 +146,7 @@ func TestAClusterWithoutRoomReads(t *testing.T) {
 		for _, n := range r.nodes {
 			n.fill()
 		}
-		for i, refused := 0, 0; refused < 5; i++ {
-			l = r.led("events", 0)
-			// Small ones: a large one that waits for room keeps a new leader from knowing what is committed.
-			off, err := r.produceFor(l, core.ConnID(20+l.id), "events", 0, batchFor(4*i), 300)
-			switch {
-			case err == 0:
-				acked = off + 2
-			case err == wire.KafkaStorageError || err == wire.NotEnoughReplicas:
-				refused++
-			case err != wire.RequestTimedOut && err != wire.NotLeaderOrFollower || i > 200:
-				t.Fatalf("produce %d: %v\n%s", i, err, r.describe())
-			}
-		}
+		l, acked = r.refuseForRoom(acked)
 		r.run(2 * core.Second)
 		if hw, err := r.fetchAll(l, 40, "events", 0); err != 0 || core.Offset(hw) < acked {
 			t.Errorf("high watermark %d of %d, %v", hw, acked, err)
@@ -209,6 +197,26 @@ func TestAClusterWithoutRoomReads(t *testing.T) {
 		}
 		r.equalLogs("events-0/00000000000000000000.log")
 	}
+}
+
+// refuseForRoom sends batches until several were refused for want of room. It returns the partition's
+// leader then, and how far the log is acknowledged.
+func (r *rig) refuseForRoom(acked core.Offset) (l *rigNode, _ core.Offset) {
+	r.t.Helper()
+	for i, refused := 0, 0; refused < 5; i++ {
+		l = r.led("events", 0)
+		// Small ones: a large one that waits for room keeps a new leader from knowing what is committed.
+		off, err := r.produceFor(l, core.ConnID(20+l.id), "events", 0, batchFor(4*i), 300)
+		switch {
+		case err == 0:
+			acked = off + 2
+		case err == wire.KafkaStorageError || err == wire.NotEnoughReplicas:
+			refused++
+		case err != wire.RequestTimedOut && err != wire.NotLeaderOrFollower || i > 200:
+			r.t.Fatalf("produce %d: %v\n%s", i, err, r.describe())
+		}
+	}
+	return l, acked
 }
 
 // led is the node that leads a partition, as the first node that runs knows; it waits for one.

@@ -98,8 +98,11 @@ type Shard struct {
 
 	groups   det.Map[core.GroupID, *hosted]
 	dirty    []*hosted
+	settling []*hosted // those of the round before: memory for the next one
 	changed  []*hosted
 	births   []birth                       // groups that wait for their directory to be gone
+	settled  bool                          // the view is no older than this start: groups may be born
+	arriving bool                          // ... since this very moment: what it shows is no newer, either
 	going    map[string]int                //det:ok looked up, never ranged: removals outstanding, by directory
 	stray    map[string][]core.FileInfo    //det:ok looked up, never ranged: segment files that no group owns
 	owners   map[core.GroupID]core.ShardID //det:ok looked up, never ranged: a cache
@@ -153,6 +156,7 @@ func New(cfg Config, rec *Recovery) *Shard {
 	s.disk.ops = map[core.OpID]*lane{}
 	s.disk.again.Fire = func(int64) { s.disk.look(s) }
 	s.room.at.Fire = s.onRoom
+	s.room.shut = true
 	s.window.MaxBytes = s.limits.WindowBytes / int64(cfg.Shards)
 	s.window.MaxEntries = s.limits.WindowEntries / cfg.Shards
 	s.view = meta.New("").View()
@@ -206,11 +210,13 @@ func (s *Shard) settle() {
 	for round := 0; len(s.dirty) > 0 || len(s.changed) > 0; round++ {
 		det.That(round < 10000, "shard: replicas settle")
 		dirty := s.dirty
-		s.dirty = nil
+		s.dirty, s.settling = s.settling[:0], nil
 		for _, h := range dirty {
 			h.dirty = false
 			s.guard(h, h.r.Ready)
 		}
+		clear(dirty)
+		s.settling = dirty
 		s.spread()
 	}
 	if seq := s.jrn.Flush(s.fx); seq > 0 && !s.sealAt.Armed() {

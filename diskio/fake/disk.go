@@ -33,6 +33,7 @@ type op struct {
 	file core.FileID
 	off  int64
 	n    int64
+	over int64 // how far its file was synced when it was asked for
 	id   core.OpID
 	path string
 	refs []core.Ref
@@ -61,6 +62,7 @@ type Disk struct {
 	flushed core.Mono // when a lying disk last emptied its cache
 	spare   []*op
 	scratch []byte
+	undone  spares
 	damage
 }
 
@@ -87,6 +89,9 @@ func (d *Disk) Submit(now core.Mono, e *core.Effect, vec []core.Ref) core.Mono {
 	}
 	if o.kind == core.Create {
 		h.path = o.path
+	}
+	if o.over = 0; h.f != nil {
+		o.over = h.f.proof.synced
 	}
 	h.queue = append(h.queue, o)
 	took := core.Mono(d.rng.Between(int64(d.Latency.Min), int64(d.Latency.Max)))
@@ -137,6 +142,7 @@ func (d *Disk) do(h *handle, o *op, ev *core.Event) core.Errno {
 	if h.f.failed {
 		return core.ErrIO
 	}
+	size := int64(0)
 	switch o.kind {
 	case core.Write:
 		b, errno := d.gatherWrite(o.refs)
@@ -151,6 +157,7 @@ func (d *Disk) do(h *handle, o *op, ev *core.Event) core.Errno {
 			return core.ErrNoSpac
 		}
 		h.f.write(o.off, b)
+		size = int64(len(b))
 	case core.Truncate:
 		if d.Full && o.off > h.f.size {
 			d.Faults.NoRoom++
@@ -169,7 +176,11 @@ func (d *Disk) do(h *handle, o *op, ev *core.Event) core.Errno {
 		d.unlink(h.f)
 	}
 	if o.sync || o.kind == core.SyncFile {
-		return d.sync(h.f)
+		errno := d.sync(h.f)
+		if errno == core.OK && o.kind == core.Write {
+			h.f.proof.wrote(o, size)
+		}
+		return errno
 	}
 	return core.OK
 }
@@ -186,6 +197,7 @@ func (d *Disk) sync(f *file) core.Errno {
 		return core.OK
 	}
 	d.harm(f)
+	f.age(d.now)
 	f.sync()
 	return core.OK
 }
@@ -226,7 +238,7 @@ func (d *Disk) create(h *handle, o *op) core.Errno {
 		return core.ErrNoSpac
 	}
 	if f == nil {
-		f = newFile(o.path)
+		f = newFile(o.path, &d.undone)
 		d.files[o.path] = f
 	}
 	h.f = f
@@ -304,7 +316,7 @@ func (d *Disk) Broken() bool { return d.broken }
 func (d *Disk) Kill() {
 	d.finishSome(true)
 	for _, f := range d.sorted() {
-		f.forgetDropped()
+		f.forgetDropped(d.now)
 	}
 }
 
@@ -325,14 +337,14 @@ func (d *Disk) PowerLoss() {
 		how = lossAll // its cache is memory
 	}
 	for _, f := range d.sorted() {
-		dirty := len(f.dirty)
+		dirty := f.dirty
 		if !f.entry && (how == lossAll || how != lossNone && d.rng.Chance(1, 2)) {
 			delete(d.files, f.path)
 			d.Faults.LostEntries++
 			continue
 		}
 		f.entry = true
-		f.powerLoss(d.rng, how)
+		f.powerLoss(d.rng, how, d.now)
 		if how != lossNone && dirty > 0 {
 			d.Faults.LostSectors += int64(dirty)
 		}
@@ -395,7 +407,10 @@ func (d *Disk) List() []core.FileInfo {
 
 // ReadAt is core.Boot's.
 func (d *Disk) ReadAt(name string, off int64, b []byte) (int, core.Errno) {
-	f := d.files[strings.TrimPrefix(path.Clean(name), "/")]
+	f := d.files[name]
+	if f == nil {
+		f = d.files[strings.TrimPrefix(path.Clean(name), "/")]
+	}
 	if f == nil {
 		return 0, core.ErrGone
 	}

@@ -23,7 +23,20 @@ type undo struct {
 	lo, hi int16 // the bytes of the sector that the write covered
 	sector int64
 	seq    uint32 // of the operation, per file
-	before [Sector]byte
+	before *[Sector]byte
+}
+
+// spares are sectors for undo records to use again.
+type spares []*[Sector]byte
+
+func (x *spares) take() *[Sector]byte {
+	n := len(*x)
+	if n == 0 {
+		return new([Sector]byte)
+	}
+	b := (*x)[n-1]
+	*x = (*x)[:n-1]
+	return b
 }
 
 // resize is a change of a file's length that no sync covers yet.
@@ -37,28 +50,61 @@ type resize struct {
 type file struct {
 	path     string
 	pages    []*page // nil: zeros
+	lent     []bool  // by page: another file shows it too, so that it is copied before it changes
 	size     int64
 	seq      uint32 // of the last operation
 	entry    bool   // the directory entry is on the platter
 	unlinked bool
 	failed   bool // a sync failed: nothing works on it until the next start
 
-	dirty   map[int64]int32 // sector: its last undo record
+	last    []int32 // by sector: 1 + its last undo record, 0: it is clean
+	dirty   int     // sectors that are not clean
 	undos   []undo
+	spare   *spares
 	durable int64 // the length on the platter
 	resizes []resize
 	dropped map[int64][Sector]byte // what is on the platter of sectors whose write-back failed
+	young   map[int64]core.Mono    // those that a lost or stray write damaged, and when
+	synced  core.Mono              // when the last sync ended
+	aged    [2]int64               // earlier lengths on the platter: the second at agedAt, the first Unsaid or more before
+	agedAt  core.Mono
+	proof   proof
 }
 
-func newFile(path string) *file {
-	return &file{path: path, dirty: map[int64]int32{}}
+func newFile(path string, spare *spares) *file { return &file{path: path, spare: spare} }
+
+// lastUndo is the last undo record of a sector, or -1.
+func (f *file) lastUndo(s int64) int32 {
+	if s >= int64(len(f.last)) {
+		return -1
+	}
+	return f.last[s] - 1
 }
 
-func (f *file) page(i int64, make bool) *page {
+// setUndo makes i, or none, the last undo record of a sector.
+func (f *file) setUndo(s int64, i int32) {
+	if n := s + 1 - int64(len(f.last)); n > 0 {
+		f.last = append(f.last, make([]int32, n)...)
+	}
+	if f.last[s] == 0 {
+		f.dirty++
+	}
+	if i < 0 {
+		f.dirty--
+	}
+	f.last[s] = i + 1
+}
+
+// page is a page of the file: to change it, or to look at it, and then nil when there is none.
+func (f *file) page(i int64, change bool) *page {
 	if i < int64(len(f.pages)) && f.pages[i] != nil {
+		if change && i < int64(len(f.lent)) && f.lent[i] {
+			q := *f.pages[i]
+			f.pages[i], f.lent[i] = &q, false
+		}
 		return f.pages[i]
 	}
-	if !make {
+	if !change {
 		return nil
 	}
 	for int64(len(f.pages)) <= i {
@@ -85,14 +131,10 @@ func (f *file) read(off int64, b []byte) {
 // remember keeps what the sectors of [off, off+n) hold, before operation f.seq changes them.
 func (f *file) remember(off, n int64) {
 	for s := off / Sector; s*Sector < off+n; s++ {
-		prev, ok := f.dirty[s]
-		if !ok {
-			prev = -1
-		}
-		f.undos = append(f.undos, undo{prev: prev, sector: s, seq: f.seq,
+		f.undos = append(f.undos, undo{prev: f.lastUndo(s), sector: s, seq: f.seq, before: f.spare.take(),
 			lo: int16(max(off-s*Sector, 0)), hi: int16(min(off+n-s*Sector, Sector))})
 		f.read(s*Sector, f.undos[len(f.undos)-1].before[:])
-		f.dirty[s] = int32(len(f.undos) - 1)
+		f.setUndo(s, int32(len(f.undos)-1))
 	}
 }
 
@@ -121,9 +163,9 @@ func (f *file) truncate(to int64) {
 	f.seq++
 	for off := to; off < f.size; { // nil pages hold zeros already
 		end := min(f.size, (off/pageSize+1)*pageSize)
-		if p := f.page(off/pageSize, false); p != nil {
+		if f.page(off/pageSize, false) != nil {
 			f.remember(off, end-off)
-			clear(p[off%pageSize : off%pageSize+end-off])
+			clear(f.page(off/pageSize, true)[off%pageSize : off%pageSize+end-off])
 		}
 		off = end
 	}
@@ -133,7 +175,13 @@ func (f *file) truncate(to int64) {
 
 // sync makes the platter equal to the page cache.
 func (f *file) sync() {
-	clear(f.dirty)
+	for i := range f.undos {
+		u := &f.undos[i]
+		f.last[u.sector] = 0
+		*f.spare = append(*f.spare, u.before)
+		u.before = nil
+	}
+	f.dirty = 0
 	f.undos = f.undos[:0]
 	f.resizes = f.resizes[:0]
 	f.durable = f.size
@@ -159,28 +207,53 @@ func (f *file) failSync(rng *det.Rand) {
 
 // oldest is what the platter holds of a dirty sector.
 func (f *file) oldest(s int64) [Sector]byte {
-	u := &f.undos[f.dirty[s]]
+	u := &f.undos[f.lastUndo(s)]
 	for u.prev >= 0 {
 		u = &f.undos[u.prev]
 	}
-	return u.before
+	return *u.before
 }
 
 func (f *file) dirtySectors() []int64 {
-	all := make([]int64, 0, len(f.dirty))
-	for s := range f.dirty {
-		all = append(all, s)
+	all := make([]int64, 0, f.dirty)
+	for i := range f.undos {
+		if s := f.undos[i].sector; f.last[s] == int32(i)+1 {
+			all = append(all, s)
+		}
 	}
 	slices.Sort(all)
 	return all
 }
 
-// forgetDropped lets the page cache show what is on the platter, as after eviction or a reboot.
-func (f *file) forgetDropped() {
+// forgetDropped lets the page cache show what is on the platter, as after eviction or a reboot. What a
+// lost or stray write damaged just now is spared: see Unsaid.
+func (f *file) forgetDropped(now core.Mono) {
 	for s, b := range f.dropped { // disjoint sectors: any order gives the same file
+		if at, ok := f.young[s]; ok && !f.failed && now < at+Unsaid {
+			continue
+		}
 		f.put(s*Sector, b[:])
 	}
-	f.dropped, f.failed = nil, false
+	f.dropped, f.young, f.failed = nil, nil, false
+}
+
+// age is called before a sync ends. It keeps lengths of the past.
+func (f *file) age(now core.Mono) {
+	if now >= f.agedAt+Unsaid {
+		f.aged[0], f.aged[1], f.agedAt = f.aged[1], f.durable, now
+	}
+	f.synced = now
+}
+
+// said is how much of the file was on the platter when whoever wrote it had time to write that down elsewhere.
+func (f *file) said(now core.Mono) int64 {
+	switch {
+	case now >= f.synced+Unsaid:
+		return f.durable
+	case now >= f.agedAt+Unsaid:
+		return min(f.aged[1], f.durable)
+	}
+	return min(f.aged[0], f.durable)
 }
 
 // onPlatter says whether a power loss now would leave [off, off+n) as it is.
@@ -192,12 +265,10 @@ func (f *file) onPlatter(off, n int64) bool {
 		if d, ok := f.dropped[s]; ok && !f.same(s, &d, off, n) {
 			return false
 		}
-		i, ok := f.dirty[s]
-		for ok && i >= 0 {
+		for i := f.lastUndo(s); i >= 0; i = f.undos[i].prev {
 			if u := &f.undos[i]; s*Sector+int64(u.lo) < off+n && s*Sector+int64(u.hi) > off {
 				return false
 			}
-			i = f.undos[i].prev
 		}
 	}
 	for _, r := range f.resizes { // a truncation on its way would take it back
@@ -227,8 +298,8 @@ const (
 )
 
 // powerLoss rolls sectors back as drawn, and leaves the rest for what the platter then holds.
-func (f *file) powerLoss(rng *det.Rand, how loss) {
-	f.forgetDropped()
+func (f *file) powerLoss(rng *det.Rand, how loss, now core.Mono) {
+	f.forgetDropped(now)
 	keep := uint32(0) // operations after it are undone
 	switch how {
 	case lossNone:
@@ -254,7 +325,7 @@ func (f *file) powerLoss(rng *det.Rand, how loss) {
 	for _, s := range f.dirtySectors() {
 		upTo := keep
 		if how == lossMixed {
-			upTo = f.seq - uint32(rng.N(int64(f.seq-f.undos[f.dirty[s]].seq)+8)/2)
+			upTo = f.seq - uint32(rng.N(int64(f.seq-f.undos[f.lastUndo(s)].seq)+8)/2)
 			if rng.Chance(1, 2) {
 				upTo = 0
 			}
@@ -271,16 +342,12 @@ func (f *file) powerLoss(rng *det.Rand, how loss) {
 
 // undo takes back the writes to sector s after operation upTo.
 func (f *file) undo(s int64, upTo uint32) {
-	i := f.dirty[s]
+	i := f.lastUndo(s)
 	for i >= 0 && f.undos[i].seq > upTo {
 		f.put(s*Sector, f.undos[i].before[:])
 		i = f.undos[i].prev
 	}
-	if i < 0 {
-		delete(f.dirty, s)
-	} else {
-		f.dirty[s] = i
-	}
+	f.setUndo(s, i)
 }
 
 // garbage spoils the second half of what one write put into one sector.
@@ -290,7 +357,7 @@ func (f *file) garbage(rng *det.Rand) {
 		return
 	}
 	s := kept[rng.N(int64(len(kept)))]
-	u := &f.undos[f.dirty[s]]
+	u := &f.undos[f.lastUndo(s)]
 	b := make([]byte, int64(u.hi-u.lo)-int64(u.hi-u.lo)/2)
 	for i := range b {
 		b[i] = byte(rng.Uint64())
@@ -301,8 +368,10 @@ func (f *file) garbage(rng *det.Rand) {
 func (f *file) zeroFrom(size int64) {
 	for off := size; off < int64(len(f.pages))*pageSize; {
 		end := (off/pageSize + 1) * pageSize
-		if p := f.pages[off/pageSize]; p != nil {
-			clear(p[off%pageSize:])
+		if at := off % pageSize; at == 0 {
+			f.pages[off/pageSize] = nil
+		} else if f.page(off/pageSize, false) != nil {
+			clear(f.page(off/pageSize, true)[at:])
 		}
 		off = end
 	}
@@ -310,16 +379,12 @@ func (f *file) zeroFrom(size int64) {
 
 // platter is a copy of the file as a power loss that keeps nothing would leave it.
 func (f *file) platter() *file {
-	c := newFile(f.path)
+	c := newFile(f.path, f.spare)
 	c.size, c.durable, c.entry = f.durable, f.durable, true
-	c.pages = make([]*page, len(f.pages))
-	for i, p := range f.pages {
-		if p != nil {
-			q := *p
-			c.pages[i] = &q
-		}
-	}
-	for s := range f.dirty { // disjoint sectors: any order gives the same file
+	c.pages = slices.Clone(f.pages)
+	f.lent = slices.Repeat([]bool{true}, len(f.pages))
+	c.lent = slices.Clone(f.lent)
+	for _, s := range f.dirtySectors() {
 		b := f.oldest(s)
 		c.put(s*Sector, b[:])
 	}

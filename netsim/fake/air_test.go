@@ -61,10 +61,7 @@ func TestNarrowLink(t *testing.T) {
 // A client that does not read gets nothing, and all of it when it reads on.
 func TestDeafClient(t *testing.T) {
 	w := newTown(t, 1, 1)
-	w.net.Up(0, 0)
-	w.net.OpenGate(0)
-	c := w.net.Dial(w.now, 0)
-	w.run(core.Second)
+	c := w.client()
 	w.net.Deafen(c, true)
 	w.net.SendConn(w.now, c, []core.Ref{core.RefOf([]byte("answer"))})
 	w.run(core.Second)

@@ -66,7 +66,6 @@ type Net struct {
 	conns   det.Map[core.ConnID, *conn]
 	homes   []int // per node: connections so far
 	lastID  uint64
-	scratch []byte
 	again   []replay
 }
 
@@ -199,10 +198,14 @@ func (w *Net) way() core.Mono {
 
 func (w *Net) hit(perMillion int64) bool { return perMillion > 0 && w.rng.Chance(perMillion, 1e6) }
 
-// gather copies a vector into a buffer of its own.
-func (w *Net) gather(n core.NodeID, vec []core.Ref) (_ core.Ref, whole bool) {
-	w.scratch, whole = w.sink.Gather(n, w.scratch[:0], vec)
-	return core.RefOf(w.scratch), whole
+// gather is a vector in one piece. What is one piece of memory already is that piece: nobody changes it.
+func (w *Net) gather(n core.NodeID, vec []core.Ref) (body core.Ref, whole bool) {
+	if len(vec) == 1 && vec[0].InMemory() {
+		return vec[0].Retain(), true
+	}
+	body = core.NewRef(int(core.Size(vec)))
+	_, whole = w.sink.Gather(n, body.Buf.B[:0], vec)
+	return body, whole
 }
 
 func release(vec []core.Ref) {

@@ -71,6 +71,15 @@ func (w *town) Gather(n core.NodeID, b []byte, vec []core.Ref) ([]byte, bool) {
 	return b, whole
 }
 
+// client connects to node 0, which is up and lets clients in from now on.
+func (w *town) client() core.ConnID {
+	w.net.Up(0, 0)
+	w.net.OpenGate(0)
+	c := w.net.Dial(w.now, 0)
+	w.run(core.Second)
+	return c
+}
+
 func (w *town) run(for_ core.Mono) {
 	end := w.now + for_
 	for len(w.due) > 0 && core.Mono(w.due[0].at) <= end {
@@ -263,10 +272,7 @@ func TestConnections(t *testing.T) {
 
 func TestClientHangsUp(t *testing.T) {
 	w := newTown(t, 1, 1)
-	w.net.Up(0, 0)
-	w.net.OpenGate(0)
-	c := w.net.Dial(w.now, 0)
-	w.run(core.Second)
+	c := w.client()
 	w.net.ClientSend(w.now, c, []byte("bye"))
 	w.net.ClientClose(w.now, c)
 	w.run(core.Second)
@@ -276,10 +282,7 @@ func TestClientHangsUp(t *testing.T) {
 // A region that left its file ends the connection: wrong bytes never leave.
 func TestShortRegion(t *testing.T) {
 	w := newTown(t, 1, 1)
-	w.net.Up(0, 0)
-	w.net.OpenGate(0)
-	c := w.net.Dial(w.now, 0)
-	w.run(core.Second)
+	c := w.client()
 	w.said = nil
 	w.file = []byte("ab")
 	w.net.SendConn(w.now, c, []core.Ref{{File: 9, Len: 3}})

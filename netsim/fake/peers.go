@@ -147,6 +147,9 @@ func (w *Net) depart(now core.Mono, l *link, vec []core.Ref) bool {
 		w.rot(vec, body)
 	}
 	if body.Len > 0 && w.hit(w.Weather.Corrupt+l.air.Corrupt) {
+		own := core.RefOf(body.Bytes())
+		body.Release()
+		body = own
 		body.Bytes()[w.rng.N(int64(body.Len))] ^= 1 << w.rng.N(8)
 		w.Faults.Corrupts++
 	}

@@ -138,7 +138,7 @@ func (a *auditor) ends(n core.NodeID, now core.Mono) {
 		for _, t := range r.Topics {
 			for _, p := range t.Partitions {
 				if a.count(p.ErrorCode); p.ErrorCode == wire.None && p.LeaderEpoch >= 0 {
-					a.f.Log.Latest(a.id, p.PartitionIndex, core.Epoch(p.LeaderEpoch), core.Offset(p.Offset))
+					a.listed(now, p.PartitionIndex, -1, &p)
 				}
 			}
 		}

@@ -1,6 +1,8 @@
 package workload
 
 import (
+	"fmt"
+
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/wire"
 )
@@ -9,8 +11,10 @@ import (
 // longer than its session and goes on as if nothing had happened, and returns.
 type drifter struct {
 	*member
-	moodAt core.Mono // when its mood changes
-	until  core.Mono // away or stalled
+	moodAt core.Mono   // when its mood changes
+	until  core.Mono   // away or stalled
+	in     int32       // the generation that it consumed in last
+	late   *committing // of that one, and not sent yet
 }
 
 var driftLoad = kindOfLoad{
@@ -32,7 +36,33 @@ func (d *drifter) poll(now core.Mono) core.Mono {
 		d.change(now)
 		return max(d.until, now+core.Millisecond)
 	}
+	if d.stage == consuming && !d.busy && d.gen != d.in {
+		d.begins()
+	}
 	return min(d.moodAt, d.member.poll(now))
+}
+
+// begins is called when it has its partitions of a new generation. Now and then it still wants to commit what it had read in the one before:
+// a coordinator must not let it.
+func (d *drifter) begins() {
+	d.in = d.gen
+	if late := d.late; late != nil {
+		d.late = nil
+		d.f.Counts.Late++
+		d.commit(late, func(r *wire.OffsetCommitResponse) {
+			for _, t := range r.Topics {
+				for _, p := range t.Partitions {
+					d.count(p.ErrorCode)
+				}
+			}
+		})
+		return
+	}
+	if len(d.mine) > 0 && d.rng.Chance(1, 2) {
+		d.commits++
+		d.late = &committing{group: d.group, member: d.id, generation: d.gen, token: fmt.Sprint(d.base.id, ".", d.commits),
+			parts: []wire.OffsetCommitRequestPartition{{PartitionIndex: d.mine[0], CommittedOffset: int64(d.fetcher.at[d.mine[0]])}}}
+	}
 }
 
 func (d *drifter) change(now core.Mono) {

@@ -3,6 +3,7 @@ package workload
 import (
 	"fmt"
 
+	"github.com/karst-stream/karst/checker"
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/record"
 	"github.com/karst-stream/karst/core/wire"
@@ -12,15 +13,13 @@ import (
 // (KIP-227) or without.
 type fetcher struct {
 	*base
-	reader  int                   // its name in the log of what was read
 	at      map[int32]core.Offset // position by partition; looked up, and visited by partition number
 	flying  []bool                // by node
 	nextAt  []core.Mono
 	session []fetchSession
 	use     bool // sessions
 	version int16
-	round   int // answers of an older assignment are dropped
-	op      int64
+	round   int  // answers of an older assignment are dropped
 	scan    bool // tell the log of every batch
 	think   core.Mono
 }
@@ -33,7 +32,7 @@ type fetchSession struct {
 
 func newFetcher(b *base, sessions bool) *fetcher {
 	n := b.f.cfg.Nodes
-	f := &fetcher{base: b, reader: b.id, at: map[int32]core.Offset{}, flying: make([]bool, n), nextAt: make([]core.Mono, n),
+	f := &fetcher{base: b, at: map[int32]core.Offset{}, flying: make([]bool, n), nextAt: make([]core.Mono, n),
 		session: make([]fetchSession, n), use: sessions, think: core.Mono(b.rng.Between(60, 120)) * core.Millisecond}
 	f.version = [...]int16{11, 12, 13, 17, 18}[b.rng.N(5)]
 	return f
@@ -42,7 +41,9 @@ func newFetcher(b *base, sessions bool) *fetcher {
 // assign begins to read a partition at an offset.
 func (f *fetcher) assign(part int32, at core.Offset) {
 	f.at[part] = at
-	f.f.Log.Assigned(f.reader, part, at)
+	o := f.op(checker.Assign, f.f.env.Now())
+	o.Partition, o.From = int64(part), int64(at)
+	f.f.tell(o)
 }
 
 // revoke forgets every partition.
@@ -119,6 +120,7 @@ func (f *fetcher) ask1(n core.NodeID, now core.Mono) {
 	f.flying[n] = true
 	f.f.Counts.Polls++
 	round, epochs := f.round, append([]int32(nil), f.meta.epoch...)
+	began := now
 	f.ask(n, wire.KeyFetch, f.version, &req, func(m wire.Message) {
 		f.flying[n] = false
 		f.nextAt[n] = f.f.env.Now() + f.think
@@ -127,11 +129,11 @@ func (f *fetcher) ask1(n core.NodeID, now core.Mono) {
 			f.session[n] = fetchSession{}
 			return
 		}
-		f.answer(n, r, epochs)
+		f.answer(n, r, epochs, began)
 	})
 }
 
-func (f *fetcher) answer(n core.NodeID, r *wire.FetchResponse, epochs []int32) {
+func (f *fetcher) answer(n core.NodeID, r *wire.FetchResponse, epochs []int32, began core.Mono) {
 	s := &f.session[n]
 	f.count(r.ErrorCode)
 	if r.ErrorCode != wire.None {
@@ -146,15 +148,14 @@ func (f *fetcher) answer(n core.NodeID, r *wire.FetchResponse, epochs []int32) {
 			s.epoch++
 		}
 	}
-	f.op++
 	for _, t := range r.Responses {
 		for i := range t.Partitions {
-			f.partition(s, &t.Partitions[i], epochs)
+			f.partition(s, &t.Partitions[i], epochs, began)
 		}
 	}
 }
 
-func (f *fetcher) partition(s *fetchSession, p *wire.FetchResponsePartition, epochs []int32) {
+func (f *fetcher) partition(s *fetchSession, p *wire.FetchResponsePartition, epochs []int32, began core.Mono) {
 	at, ok := f.at[p.PartitionIndex]
 	f.count(p.ErrorCode)
 	if !ok {
@@ -162,11 +163,21 @@ func (f *fetcher) partition(s *fetchSession, p *wire.FetchResponsePartition, epo
 	}
 	switch p.ErrorCode {
 	case wire.None:
-		end := f.records(p.PartitionIndex, at, p.Records.Bytes())
-		f.f.Log.Fetched(f.reader, p.PartitionIndex, core.Epoch(epochs[p.PartitionIndex]), core.Offset(p.HighWatermark), end)
+		if f.scan {
+			f.scanned(p.PartitionIndex, at, p.Records.Bytes(), began)
+		}
+		o := f.op(checker.Fetch, began)
+		o.Partition, o.From = int64(p.PartitionIndex), int64(at)
+		o.HW, o.LeaderEpoch = p.HighWatermark, int64(epochs[p.PartitionIndex])
+		if !f.scan {
+			f.records(o, p.PartitionIndex, at, p.Records.Bytes())
+		}
+		f.f.tell(o)
 		return
 	case wire.OffsetOutOfRange:
-		f.f.Log.OutOfRange(f.reader, p.PartitionIndex, at)
+		o := f.op(checker.Fetch, began)
+		o.Partition, o.From, o.Outcome, o.Error = int64(p.PartitionIndex), int64(at), checker.Fail, "OFFSET_OUT_OF_RANGE"
+		f.f.tell(o)
 	case wire.NotLeaderOrFollower, wire.FencedLeaderEpoch:
 		if p.CurrentLeader != nil {
 			f.hint(p.PartitionIndex, p.CurrentLeader.LeaderId, p.CurrentLeader.LeaderEpoch)
@@ -179,45 +190,70 @@ func (f *fetcher) partition(s *fetchSession, p *wire.FetchResponsePartition, epo
 	delete(s.sent, p.PartitionIndex) // ask again, whatever the broker remembers
 }
 
-// records tells the log of every record from at on, and moves the position. It returns the offset
-// after the last record given, 0 when there was none.
-func (f *fetcher) records(part int32, at core.Offset, b []byte) (end core.Offset) {
+// batches visits the whole batches of an answer, from the one that holds at on. The last one may be
+// cut, as Kafka does. One whose checksum is wrong ends the visit: a real client fails the fetch there and
+// asks again (check.crcs), until the broker has found what rotted.
+func (f *fetcher) batches(b []byte, visit func(record.Batch)) {
 	for len(b) > 0 {
 		batch, rest, err := record.Next(b)
 		if err == record.ErrShort {
-			break // the last one is cut, as Kafka does
+			return
 		}
 		if err != nil || batch.Check() != 0 {
-			f.f.Log.Corrupt(part, at, fmt.Sprintf("a fetched batch is damaged: %v %v", err, batch != nil))
-			return end
+			f.f.Counts.Damaged++
+			return
 		}
 		b = rest
-		base := batch.BaseOffset()
-		if f.scan {
-			f.f.Log.Scanned(part, base, batch.Count(), batch.ProducerID(), batch.ProducerEpoch(), batch.BaseSequence())
-		}
-		bad := batch.Records(func(r record.Record) bool {
-			if r.Offset < at {
-				return true
-			}
-			v, ok := ParseValue(r.Value)
-			if !ok {
-				f.f.Log.Corrupt(part, r.Offset, "a record holds no whole value")
-				return false
-			}
-			f.f.Counts.Records++
-			f.f.Log.Read(f.reader, part, f.op, r.Offset, v)
-			return true
-		})
-		if bad != nil {
-			f.f.Log.Corrupt(part, base, bad.Error())
-			return end
-		}
-		end = batch.LastOffset() + 1
-		at = max(at, end)
+		visit(batch)
 	}
+}
+
+// gather puts the records of a batch from at on into an operation. One that is no value of this
+// partition is bad.
+func (f *fetcher) gather(o *checker.Op, part int32, at core.Offset, batch record.Batch, each func(record.Record)) {
+	err := batch.Records(func(r record.Record) bool {
+		if r.Offset < at {
+			return true
+		}
+		if v, ok := ParseValue(r.Value); ok && int32(v.Partition) == part {
+			o.Runs = row(o.Runs, r.Offset, v)
+			f.f.Counts.Records++
+		} else {
+			o.Bad = append(o.Bad, int64(r.Offset))
+		}
+		if each != nil {
+			each(r)
+		}
+		return true
+	})
+	if err != nil {
+		o.Bad = append(o.Bad, int64(batch.BaseOffset()))
+	}
+}
+
+// records puts every record from at on into an operation, and moves the position.
+func (f *fetcher) records(o *checker.Op, part int32, at core.Offset, b []byte) {
+	f.batches(b, func(batch record.Batch) {
+		f.gather(o, part, at, batch, nil)
+		at = max(at, batch.LastOffset()+1)
+	})
 	f.at[part] = at
-	return end
+}
+
+// scanned tells of every batch whole, and moves the position.
+func (f *fetcher) scanned(part int32, at core.Offset, b []byte, began core.Mono) {
+	f.batches(b, func(batch record.Batch) {
+		if batch.LastOffset() < at {
+			return
+		}
+		o := f.op(checker.Scan, began)
+		o.Partition, o.Base, o.Count = int64(part), int64(batch.BaseOffset()), int64(batch.Count())
+		o.PID, o.Epoch, o.Seq = batch.ProducerID(), int64(batch.ProducerEpoch()), int64(batch.BaseSequence())
+		f.gather(o, part, batch.BaseOffset(), batch, func(r record.Record) { o.Times = append(o.Times, int64(r.Timestamp)) })
+		f.f.tell(o)
+		at = max(at, batch.LastOffset()+1)
+	})
+	f.at[part] = at
 }
 
 // reader follows every partition from its first offset; the last one of a run reads to the end that
@@ -226,6 +262,7 @@ type reader struct {
 	*fetcher
 	toEnd   bool
 	begun   bool
+	sealed  bool
 	ends    map[int32]core.Offset
 	asking  int
 	askedAt core.Mono
@@ -252,6 +289,7 @@ func (r *reader) poll(now core.Mono) core.Mono {
 		next = min(next, r.findEnds(now))
 	}
 	if r.finished() {
+		r.seal(now)
 		return core.Never
 	}
 	return min(next, r.fetch(now))
@@ -312,6 +350,19 @@ func (r *reader) finished() bool {
 		}
 	}
 	return true
+}
+
+// seal says of every partition that it was read to its end.
+func (r *reader) seal(now core.Mono) {
+	if r.sealed {
+		return
+	}
+	r.sealed = true
+	for p := range int32(r.f.cfg.Partitions) {
+		o := r.op(checker.Sealed, now)
+		o.Partition, o.End = int64(p), int64(r.at[p])
+		r.f.tell(o)
+	}
 }
 
 func (r *reader) why() string {

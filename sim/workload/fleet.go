@@ -2,7 +2,7 @@
 // readers and an auditor, as state machines without sockets, on Karst's own codec. It owns what each
 // client believes (metadata, sequences, positions) and promises a real client's manners: bounded
 // requests in flight, retries of idempotent batches under their old sequence, backoff, timeouts,
-// reconnection. Everything seen is told to a checker.Log. It refuses to know the cluster's insides:
+// reconnection. Everything seen is told to a checker.Judge, operation by operation. It refuses to know the cluster's insides:
 // all it has are connections.
 package workload
 
@@ -48,8 +48,9 @@ type Counts struct {
 	OutOfOrder, Resets, Duplicates             int64
 	Polls, Records, Commits, Joins, Rebalances int64
 	Errors                                     map[wire.Error]int64 // looked up and sorted when printed
-	Undecodable, Asked, FirstTry               int64
-	Weak, WeakAcked, Drifts, Rude, Wards       int64 // what the other loads did
+	Undecodable, Asked, FirstTry, Damaged      int64
+	Weak, WeakAcked, Drifts, Rude, Wards, Late int64 // what the other loads did
+	Trims                                      int64
 	LastAck                                    core.Mono
 	Met                                        *Met
 }
@@ -57,7 +58,7 @@ type Counts struct {
 // Fleet is all clients of a run.
 type Fleet struct {
 	Counts Counts
-	Log    *checker.Log
+	Judge  *checker.Judge
 
 	env     Env
 	cfg     Config
@@ -67,6 +68,10 @@ type Fleet struct {
 	clients []client
 	alarms  []core.Mono
 	corr    int32
+	out     wire.Writer
+	frame   []byte // being sent
+	in      wire.Reader
+	lent    core.Buf // shows in what it reads
 	setup   *admin
 	produce []*producer
 	weak    []*weak
@@ -74,6 +79,10 @@ type Fleet struct {
 	burst   int64 // the load is so many times what it was
 	answers wire.Key
 	final   *reader
+	op      checker.Op           // see base.op
+	ids     map[wire.UUID]string // see idText
+	wards   []string             // topics that wardens made
+	census  *census              // nil: there are none
 	stopped bool
 }
 
@@ -84,8 +93,8 @@ type client interface {
 }
 
 // New is a fleet that begins to set its topic up at the first Wake(0).
-func New(cfg Config, env Env, log *checker.Log) *Fleet {
-	f := &Fleet{cfg: cfg, env: env, Log: log, rng: det.New(cfg.Seed, "fleet"), conns: map[core.ConnID]*session{}, raw: map[core.ConnID]*vandal{}, burst: 1}
+func New(cfg Config, env Env, judge *checker.Judge) *Fleet {
+	f := &Fleet{cfg: cfg, env: env, Judge: judge, ids: map[wire.UUID]string{}, rng: det.New(cfg.Seed, "fleet"), conns: map[core.ConnID]*session{}, raw: map[core.ConnID]*vandal{}, burst: 1}
 	f.Counts.Met = NewMet()
 	f.Counts.Errors = map[wire.Error]int64{}
 	f.setup = &admin{base: f.base()}
@@ -174,10 +183,16 @@ func (f *Fleet) Drained() bool {
 func (f *Fleet) ReadBack() {
 	f.final = newReader(f.base(), true)
 	f.add(f.final)
+	if len(f.wards) > 0 {
+		f.census = &census{base: f.base()}
+		f.add(f.census)
+	}
 }
 
 // ReadAll says that ReadBack is through.
-func (f *Fleet) ReadAll() bool { return f.final != nil && f.final.finished() }
+func (f *Fleet) ReadAll() bool {
+	return f.final != nil && f.final.sealed && (f.census == nil || f.census.done)
+}
 
 // Settled says that the cluster shows every partition with a leader and all its replicas in sync,
 // as the auditor saw it last, since the given instant.
@@ -203,7 +218,7 @@ func (f *Fleet) Stuck() string {
 			s += a.why()
 		}
 	}
-	if f.final != nil && !f.final.finished() {
+	if f.final != nil && !f.final.sealed {
 		s += f.final.why()
 	}
 	return s
@@ -236,6 +251,12 @@ func (f *Fleet) Closed(c core.ConnID) {
 	} else if v := f.raw[c]; v != nil {
 		v.closed()
 	}
+}
+
+// Awaits says whether a response frame on a connection, which begins with head, may acknowledge batches.
+func (f *Fleet) Awaits(c core.ConnID, head []byte) bool {
+	s := f.conns[c]
+	return s != nil && (len(head) < 8 || s.asked(head) != nil)
 }
 
 // Answers visits the batches that a response frame (with its length) on a connection acknowledges,

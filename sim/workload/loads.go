@@ -29,7 +29,8 @@ type kindOfLoad struct {
 
 // kinds are visited in this order, which is also that of the draws: append, never insert, or every
 // seed becomes another run.
-var kinds = []*kindOfLoad{&produceLoad, &groupLoad, &readLoad, &weakLoad, &driftLoad, &slowLoad, &vandalLoad, &topicsLoad, &deleteLoad, &offsetsLoad, &wideLoad}
+var kinds = []*kindOfLoad{&produceLoad, &groupLoad, &readLoad, &weakLoad, &driftLoad, &slowLoad, &vandalLoad, &topicsLoad, &deleteLoad, &offsetsLoad, &wideLoad,
+	&hastyLoad, &staticLoad, &watchLoad, &trimLoad}
 
 func kindOf(name string) *kindOfLoad {
 	for _, k := range kinds {

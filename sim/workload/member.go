@@ -1,6 +1,9 @@
 package workload
 
 import (
+	"fmt"
+
+	"github.com/karst-stream/karst/checker"
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/wire"
 )
@@ -22,18 +25,21 @@ const (
 //	   |____________________________________________|   the coordinator is elsewhere or silent
 type member struct {
 	*fetcher
-	group   string
-	stage   memberStage
-	busy    bool // a group call is on its way
-	at0     core.Mono
-	node    core.NodeID // the coordinator's session
-	id      string
-	gen     int32
-	members []wire.JoinGroupResponseMember // the leader's
-	mine    []int32
-	beatAt  core.Mono
-	saveAt  core.Mono
-	saved   map[int32]core.Offset
+	group    string
+	stage    memberStage
+	busy     bool // a group call is on its way
+	at0      core.Mono
+	node     core.NodeID // the coordinator's session
+	id       string
+	gen      int32
+	members  []wire.JoinGroupResponseMember // the leader's
+	instance *string                        // of a static one
+	mine     []int32
+	beatAt   core.Mono
+	saveAt   core.Mono
+	saved    map[int32]core.Offset
+	joinAt   core.Mono // its first request to join since it was given partitions last; 0: none
+	commits  int
 }
 
 const (
@@ -157,10 +163,13 @@ func (m *member) seek(n core.NodeID) {
 
 func (m *member) join() {
 	m.f.Counts.Joins++
+	if m.joinAt == 0 {
+		m.joinAt = m.f.env.Now()
+	}
 	sub := wire.NewConsumerProtocolSubscription()
 	sub.Topics = []string{m.f.cfg.Topic}
 	req := wire.NewJoinGroupRequest()
-	req.GroupId, req.MemberId, req.ProtocolType = m.group, m.id, "consumer"
+	req.GroupId, req.MemberId, req.GroupInstanceId, req.ProtocolType = m.group, m.id, m.instance, "consumer"
 	req.SessionTimeoutMs, req.RebalanceTimeoutMs = sessionTimeout, 1200
 	req.Protocols = []wire.JoinGroupRequestProtocol{{Name: "range", Metadata: wire.AppendPayload(nil, &sub, 1)}}
 	m.call(wire.KeyJoinGroup, 9, &req, func(resp wire.Message) {
@@ -181,7 +190,7 @@ func (m *member) join() {
 
 func (m *member) sync() {
 	kind, name := "consumer", "range"
-	req := wire.SyncGroupRequest{GroupId: m.group, GenerationId: m.gen, MemberId: m.id, ProtocolType: &kind, ProtocolName: &name}
+	req := wire.SyncGroupRequest{GroupId: m.group, GenerationId: m.gen, MemberId: m.id, GroupInstanceId: m.instance, ProtocolType: &kind, ProtocolName: &name}
 	parts, n := int32(m.f.cfg.Partitions), int32(len(m.members))
 	for i, o := range m.members { // range assignment, in the order the coordinator named them
 		var a wire.ConsumerProtocolAssignment
@@ -208,11 +217,32 @@ func (m *member) sync() {
 		for _, t := range a.AssignedPartitions {
 			m.mine = append(m.mine, t.Partitions...)
 		}
+		m.owned()
 		m.stage, m.at0 = resuming, 0
 	})
 }
 
+// owned tells what the member was given.
+func (m *member) owned() {
+	o := m.op(checker.Own, m.joinAt)
+	m.joinAt = 0
+	o.Group, o.Member, o.Generation = m.group, m.name(), int64(m.gen)
+	for _, p := range m.mine {
+		o.Partitions = append(o.Partitions, int64(p))
+	}
+	m.f.tell(o)
+}
+
+// name is the member as an owner: a static one keeps its place when its process is replaced.
+func (m *member) name() string {
+	if m.instance != nil {
+		return *m.instance
+	}
+	return m.id
+}
+
 func (m *member) resume() {
+	began := m.f.env.Now()
 	req := wire.OffsetFetchRequest{Groups: []wire.OffsetFetchRequestGroup{{GroupId: m.group, MemberEpoch: -1,
 		Topics: []wire.OffsetFetchRequestGroupTopic{{Name: m.f.cfg.Topic, PartitionIndexes: m.mine}}}}}
 	m.call(wire.KeyOffsetFetch, 8, &req, func(resp wire.Message) {
@@ -232,6 +262,7 @@ func (m *member) resume() {
 					m.trouble(p.ErrorCode)
 					return
 				}
+				m.stored(began, m.group, &p)
 				m.assign(p.PartitionIndex, core.Offset(max(p.CommittedOffset, 0)))
 				m.saved[p.PartitionIndex] = m.fetcher.at[p.PartitionIndex]
 			}
@@ -243,7 +274,7 @@ func (m *member) resume() {
 
 func (m *member) beat(now core.Mono) {
 	m.beatAt = now + beatEvery
-	req := wire.HeartbeatRequest{GroupId: m.group, GenerationId: m.gen, MemberId: m.id}
+	req := wire.HeartbeatRequest{GroupId: m.group, GenerationId: m.gen, MemberId: m.id, GroupInstanceId: m.instance}
 	m.call(wire.KeyHeartbeat, 4, &req, func(resp wire.Message) {
 		m.trouble(resp.(*wire.HeartbeatResponse).ErrorCode)
 	})
@@ -252,27 +283,48 @@ func (m *member) beat(now core.Mono) {
 // save commits the positions that moved.
 func (m *member) save(now core.Mono) {
 	m.saveAt = now + saveEvery
-	t := wire.OffsetCommitRequestTopic{Name: m.f.cfg.Topic}
+	if c := m.moved(); len(c.parts) > 0 {
+		m.commit(c, func(r *wire.OffsetCommitResponse) { m.kept(c, r) })
+	}
+}
+
+// commit sends a commit and tells how it ended. done is not called when no answer came.
+func (m *member) commit(c *committing, done func(*wire.OffsetCommitResponse)) {
+	c.began = m.f.env.Now()
+	m.busy = true
+	m.ask(m.node, wire.KeyOffsetCommit, 8, c.request(m.f.cfg.Topic, m.meta.topicID), func(resp wire.Message) {
+		m.busy = false
+		r, ok := resp.(*wire.OffsetCommitResponse)
+		m.committed(c, r)
+		if !ok {
+			m.again(seeking)
+			return
+		}
+		done(r)
+	})
+}
+
+// moved is a commit of the positions that moved, in the present generation.
+func (m *member) moved() *committing {
+	m.commits++
+	c := &committing{group: m.group, member: m.id, instance: m.instance, generation: m.gen,
+		token: fmt.Sprint(m.base.id, ".", m.commits)}
 	for _, p := range m.mine {
 		if at, ok := m.fetcher.at[p]; ok && at != m.saved[p] {
-			t.Partitions = append(t.Partitions, wire.OffsetCommitRequestPartition{PartitionIndex: p, CommittedOffset: int64(at), CommittedLeaderEpoch: -1})
+			c.parts = append(c.parts, wire.OffsetCommitRequestPartition{PartitionIndex: p, CommittedOffset: int64(at)})
 		}
 	}
-	if len(t.Partitions) == 0 {
-		return
-	}
-	req := wire.NewOffsetCommitRequest()
-	req.GroupId, req.GenerationIdOrMemberEpoch, req.MemberId = m.group, m.gen, m.id
-	req.Topics = []wire.OffsetCommitRequestTopic{t}
-	m.call(wire.KeyOffsetCommit, 8, &req, func(resp wire.Message) {
-		for _, rt := range resp.(*wire.OffsetCommitResponse).Topics {
-			for i, p := range rt.Partitions {
-				if m.trouble(p.ErrorCode) {
-					return
-				}
-				m.f.Counts.Commits++
-				m.saved[p.PartitionIndex] = core.Offset(t.Partitions[i].CommittedOffset)
+	return c
+}
+
+func (m *member) kept(c *committing, r *wire.OffsetCommitResponse) {
+	for _, t := range r.Topics {
+		for i, p := range t.Partitions {
+			if m.trouble(p.ErrorCode) {
+				return
 			}
+			m.f.Counts.Commits++
+			m.saved[p.PartitionIndex] = core.Offset(c.parts[i].CommittedOffset)
 		}
-	})
+	}
 }

@@ -3,6 +3,7 @@ package workload
 import (
 	"fmt"
 
+	"github.com/karst-stream/karst/checker"
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/record"
 	"github.com/karst-stream/karst/core/wire"
@@ -22,7 +23,8 @@ type batch struct {
 	seq      int32
 	flying   bool
 	tries    int
-	bytes    []byte // encoded for the producer id of now
+	bytes    []byte    // encoded for the producer id of now
+	began    core.Mono // when it was sent first
 	notUntil core.Mono
 }
 
@@ -126,7 +128,6 @@ func (p *producer) offer(now core.Mono) {
 		s.seq += int32(b.count)
 		s.pending = append(s.pending, b)
 		p.f.Counts.Offered++
-		p.f.Log.Sent(b.first, b.count)
 	}
 }
 
@@ -136,6 +137,7 @@ func (p *producer) init(now core.Mono) {
 		return
 	}
 	p.asking = true
+	began := now
 	req := wire.NewInitProducerIdRequest()
 	req.TransactionTimeoutMs = 60000
 	p.ask(n, wire.KeyInitProducerId, 4, &req, func(m wire.Message) {
@@ -143,6 +145,7 @@ func (p *producer) init(now core.Mono) {
 		if r, ok := m.(*wire.InitProducerIdResponse); ok {
 			if p.count(r.ErrorCode); r.ErrorCode == wire.None {
 				p.pid, p.epoch = r.ProducerId, r.ProducerEpoch
+				p.given(began, p.pid, p.epoch)
 			}
 		}
 	})
@@ -192,6 +195,8 @@ func (p *producer) request(n core.NodeID, picked []*batch, parts []int32) {
 		b.flying = true
 		if b.tries++; b.tries > 1 {
 			p.f.Counts.Retries++
+		} else {
+			b.began = p.f.env.Now()
 		}
 		first[i] = b.first
 		t.PartitionData = append(t.PartitionData, wire.ProduceRequestPartition{Index: parts[i], Records: core.RefOf(b.bytes)})
@@ -212,7 +217,7 @@ func (p *producer) request(n core.NodeID, picked []*batch, parts []int32) {
 func (p *producer) encode(b *batch) []byte {
 	p.build.Reset()
 	p.build.Producer(p.pid, p.epoch, b.seq)
-	at := core.Wall(p.f.env.Now()/core.Millisecond) + 1_790_000_000_000
+	at := p.f.clock()
 	var buf []byte
 	for i, n := range b.sizes {
 		v := b.first
@@ -249,11 +254,11 @@ func (p *producer) verdict(b *batch, s *stream, a *wire.ProduceResponsePartition
 	}
 	switch a.ErrorCode {
 	case wire.None:
-		p.f.Log.Acked(b.first, b.count, core.Offset(a.BaseOffset))
+		p.ended(b, checker.OK, a.BaseOffset)
 		p.acked(b, s)
 	case wire.DuplicateSequenceNumber:
 		p.f.Counts.Duplicates++
-		p.f.Log.AckedSomewhere(b.first, b.count)
+		p.ended(b, checker.OK, -1)
 		p.acked(b, s)
 	case wire.NotLeaderOrFollower, wire.FencedLeaderEpoch:
 		if a.CurrentLeader != nil {
@@ -271,6 +276,11 @@ func (p *producer) verdict(b *batch, s *stream, a *wire.ProduceResponsePartition
 	default:
 		p.meta.stale = true
 	}
+}
+
+// ended tells how a batch ended.
+func (p *producer) ended(b *batch, out checker.Outcome, base int64) {
+	p.sent(b.first, b.count, b.began, out, base, -1, p.pid, p.epoch, b.seq)
 }
 
 func (p *producer) acked(b *batch, s *stream) {
@@ -291,12 +301,12 @@ func (p *producer) acked(b *batch, s *stream) {
 // what was never sent goes on under the next one.
 func (p *producer) reset() {
 	p.f.Counts.Resets++
-	p.pid, p.epoch = -1, -1
 	for _, s := range p.streams {
 		s.seq = 0
 		var keep []*batch
 		for _, b := range s.pending {
 			if b.tries > 0 {
+				p.ended(b, checker.Unknown, -1)
 				continue
 			}
 			b.seq, b.bytes = s.seq, nil
@@ -305,4 +315,5 @@ func (p *producer) reset() {
 		}
 		s.pending = keep
 	}
+	p.pid, p.epoch = -1, -1
 }

@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/karst-stream/karst/core"
@@ -17,10 +18,14 @@ type base struct {
 	rng      *det.Rand
 	sessions []*session // by node, and from Nodes on those to coordinators
 	meta     metadata
+	hurry    core.Mono // gives up on an answer so soon; 0: as most do
 }
 
 // patience is how long a client waits for an answer: a join waits for the other members.
-func patience(k wire.Key) core.Mono {
+func (b *base) patience(k wire.Key) core.Mono {
+	if b.hurry > 0 {
+		return b.hurry
+	}
 	if k == wire.KeyJoinGroup || k == wire.KeySyncGroup {
 		return 8 * core.Second
 	}
@@ -93,14 +98,14 @@ func (b *base) ask(n core.NodeID, key wire.Key, version int16, m wire.Message, d
 	b.f.corr++
 	b.f.Counts.Asked++
 	b.f.Counts.Met.asked(key)
-	w := wire.Writer{}
-	w.Request(wire.RequestHeader{ApiKey: key, ApiVersion: version, CorrelationId: b.f.corr}, m)
-	frame := flat(&w)[4:]
-	s.pending = append(s.pending, call{corr: b.f.corr, key: key, version: version, deadline: now + patience(key), done: done})
+	b.f.out.Request(wire.RequestHeader{ApiKey: key, ApiVersion: version, CorrelationId: b.f.corr}, m)
+	b.f.frame = flat(b.f.frame[:0], &b.f.out)
+	frame := b.f.frame[4:]
+	s.pending = append(s.pending, call{corr: b.f.corr, key: key, version: version, deadline: now + b.patience(key), done: done})
 	if s.open {
 		b.f.env.Send(s.conn, frame)
 	} else {
-		s.out = append(s.out, frame)
+		s.out = append(s.out, bytes.Clone(frame))
 	}
 	return &s.pending[len(s.pending)-1]
 }
@@ -151,7 +156,7 @@ func (s *session) answer(frame []byte) bool {
 	}
 	c := s.pending[0]
 	s.pending = append(s.pending[:0], s.pending[1:]...)
-	m, err := decode(frame, &c)
+	m, err := s.b.f.decode(frame, &c)
 	if err != nil {
 		s.b.f.Counts.Undecodable++
 		s.b.f.env.Fail("protocol", "the answer to "+c.key.String()+" cannot be read: "+err.Error())
@@ -164,9 +169,11 @@ func (s *session) answer(frame []byte) bool {
 	return true
 }
 
-func decode(frame []byte, c *call) (wire.Message, error) {
-	ref := core.Ref{Buf: &core.Buf{B: frame}, Len: int32(len(frame))} // borrowed: nobody releases it
-	r := wire.NewReader(ref)
+// decode reads an answer; what it yields is valid until the next call.
+func (f *Fleet) decode(frame []byte, c *call) (wire.Message, error) {
+	f.lent.B = frame
+	r := &f.in
+	r.Reset(core.Ref{Buf: &f.lent, Len: int32(len(frame))}) // borrowed: nobody releases it
 	r.SetBudget(1 << 30)
 	var h wire.ResponseHeader
 	h.Decode(r, c.key, c.version)
@@ -184,34 +191,38 @@ func (e constError) Error() string { return string(e) }
 
 const errCorrelation = constError("it has another correlation id: answers left out of order")
 
+// asked is the produce request that a response, which begins with head, answers; or nil.
+func (s *session) asked(head []byte) *call {
+	corr := int32(binary.BigEndian.Uint32(head[4:]))
+	for i := range s.pending {
+		if c := &s.pending[i]; c.corr == corr && len(c.first) > 0 {
+			return c
+		}
+	}
+	return nil
+}
+
 // answers visits the acknowledged batches of a response that is about to leave.
 func (s *session) answers(frame []byte, visit func(v Value)) {
 	if len(frame) < 8 {
 		return
 	}
-	corr := int32(binary.BigEndian.Uint32(frame[4:]))
-	for i := range s.pending {
-		c := &s.pending[i]
-		if c.corr != corr {
-			continue
-		}
-		if len(c.first) == 0 {
-			return
-		}
-		m, err := decode(frame[4:], c)
-		if err != nil {
-			return // the client will say so
-		}
-		for _, t := range m.(*wire.ProduceResponse).Responses {
-			for _, p := range t.PartitionResponses {
-				for j, part := range c.parts {
-					if part == p.Index && p.ErrorCode == wire.None {
-						visit(c.first[j])
-					}
+	c := s.asked(frame)
+	if c == nil {
+		return
+	}
+	m, err := s.b.f.decode(frame[4:], c)
+	if err != nil {
+		return // the client will say so
+	}
+	for _, t := range m.(*wire.ProduceResponse).Responses {
+		for _, p := range t.PartitionResponses {
+			for j, part := range c.parts {
+				if part == p.Index && p.ErrorCode == wire.None {
+					visit(c.first[j])
 				}
 			}
 		}
-		return
 	}
 }
 
@@ -292,6 +303,9 @@ func (b *base) refresh(now core.Mono) core.Mono {
 		m.askAt = b.f.env.Now() + b.backoff()
 		if r, ok := resp.(*wire.MetadataResponse); ok {
 			b.learn(r)
+			if len(r.Topics) == 1 {
+				b.shown(now, n, b.f.cfg.Topic, &r.Topics[0])
+			}
 		}
 	})
 	return core.Never
@@ -351,9 +365,8 @@ func (b *base) count(e wire.Error) {
 	b.f.Counts.Met.Answers[Answer{b.f.answers, e}]++
 }
 
-// flat is what w wrote, as one piece.
-func flat(w *wire.Writer) []byte {
-	var b []byte
+// flat appends what w wrote to b, in one piece.
+func flat(b []byte, w *wire.Writer) []byte {
 	for _, r := range w.Vec(nil) {
 		b = append(b, r.Bytes()...)
 		r.Release()

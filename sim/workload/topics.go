@@ -2,16 +2,17 @@ package workload
 
 import (
 	"fmt"
+	"slices"
 
+	"github.com/karst-stream/karst/checker"
 	"github.com/karst-stream/karst/core"
-	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/wire"
 )
 
-// warden makes topics, configures them, gives them partitions and deletes them, one after the other,
-// each step until a broker says that it is done. A topic's id must never be another's.
+// warden makes topics, looks at them, configures them, gives them partitions and deletes them, one after
+// the other, each step until a broker says that it is done (A30).
 //
-//	creating -> configuring -> growing -> describing -> deleting -> creating the next
+//	creating -> looking -> configuring -> growing -> looking -> describing -> deleting -> creating the next
 type warden struct {
 	*base
 	name   string
@@ -20,31 +21,28 @@ type warden struct {
 	tries  int
 	busy   bool
 	at     core.Mono
-	ids    map[wire.UUID]string // looked up
-	spares bool                 // its topics
+	spares bool // its topics
 }
 
 var topicsLoad = kindOfLoad{
 	name: "topics", most: 16, about: "administrators that create, configure, widen and describe topics",
-	draw:  sometimes(3, 1, 1),
+	draw:  sometimes(2, 1, 2),
 	start: func(f *Fleet, n int) { startWardens(f, n, true) },
 }
 
-// What a deleted replica promised may be forgotten with it, but the judge of replicas is not told of
-// deletions: until it is, no seed draws this.
 var deleteLoad = kindOfLoad{
 	name: "deleters", most: 16, about: "administrators that also delete their topics",
-	draw:  func(*det.Rand) int { return 0 },
+	draw:  sometimes(4, 1, 1),
 	start: func(f *Fleet, n int) { startWardens(f, n, false) },
 }
 
 func startWardens(f *Fleet, n int, spares bool) {
 	for range n {
-		f.add(&warden{base: f.base(), ids: map[wire.UUID]string{}, spares: spares})
+		f.add(&warden{base: f.base(), spares: spares})
 	}
 }
 
-const lastStep = 4 // remove
+const wardSteps = 6 // without remove
 
 func (a *warden) poll(now core.Mono) core.Mono {
 	if a.f.stopped || a.busy {
@@ -58,12 +56,23 @@ func (a *warden) poll(now core.Mono) core.Mono {
 		return now + 50*core.Millisecond
 	}
 	if a.step == 0 && a.name == "" {
-		a.name = fmt.Sprintf("ward-%d-%d", a.id, a.number)
-		a.number++
+		a.christen()
 	}
 	a.busy = true
-	[...]func(core.NodeID){a.create, a.configure, a.widen, a.describe, a.remove}[a.step](n)
+	[...]func(core.NodeID){a.create, a.look, a.configure, a.widen, a.look, a.describe, a.remove}[a.step](n)
 	return core.Never
+}
+
+// christen names the next topic. Of those that are deleted, some come again.
+func (a *warden) christen() {
+	a.name = fmt.Sprintf("ward-%d-%d", a.id, a.number)
+	if !a.spares {
+		a.name = fmt.Sprintf("ward-%d-%d", a.id, a.number%2)
+	}
+	a.number++
+	if !slices.Contains(a.f.wards, a.name) {
+		a.f.wards = append(a.f.wards, a.name)
+	}
 }
 
 // next goes on when e says that the step is done, here or by an earlier try whose answer was lost; a
@@ -71,48 +80,70 @@ func (a *warden) poll(now core.Mono) core.Mono {
 func (a *warden) next(e wire.Error, also ...wire.Error) {
 	a.count(e)
 	a.tries++
-	done := e == wire.None || a.tries > 20
-	for _, x := range also {
-		done = done || e == x
-	}
-	if !done {
+	if e != wire.None && !slices.Contains(also, e) && a.tries <= 20 {
 		return
 	}
 	a.tries = 0
-	if a.step++; a.step > lastStep || a.step == lastStep && a.spares {
+	if a.step++; a.step > wardSteps || a.step == wardSteps && a.spares {
 		a.step, a.name = 0, ""
 		a.f.Counts.Wards++
 		a.at = a.f.env.Now() + core.Mono(a.rng.Between(1000, 4000))*core.Millisecond
 	}
 }
 
-func (a *warden) ask(n core.NodeID, key wire.Key, version int16, m wire.Message, done func(wire.Message)) {
+// ask sends a request and tells of the operation that it is: o says how it ended, as far as the answer is
+// sure of it. done returns the error of the one thing that was asked for; false: it is not in the answer.
+func (a *warden) ask(n core.NodeID, key wire.Key, version int16, m wire.Message, kind checker.Kind, done func(wire.Message, *checker.Op) (wire.Error, bool),
+	also ...wire.Error) {
+	began, name := a.f.env.Now(), a.name
 	a.base.ask(n, key, version, m, func(resp wire.Message) {
 		a.busy = false
 		a.at = a.f.env.Now() + core.Mono(a.rng.Between(50, 500))*core.Millisecond
-		if resp != nil {
-			done(resp)
+		o := a.op(kind, began)
+		o.Topic, o.Resource, o.Key, o.Outcome = name, "topic "+name, "retention.ms", checker.Unknown
+		if resp == nil {
+			a.f.tell(o)
+			return
+		}
+		e, ok := done(resp, o)
+		if ok && e == wire.None {
+			o.Outcome = checker.OK
+		}
+		a.f.tell(o)
+		if ok {
+			a.next(e, also...)
 		}
 	})
 }
 
 func (a *warden) create(n core.NodeID) {
 	req := wire.NewCreateTopicsRequest()
-	req.TimeoutMs = 1000
+	req.TimeoutMs = int32(a.rng.Between(100, 1000))
 	req.Topics = []wire.CreateTopicsRequestTopic{{Name: a.name, NumPartitions: 2, ReplicationFactor: int16(a.f.cfg.Factor)}}
-	a.ask(n, wire.KeyCreateTopics, 7, &req, func(m wire.Message) {
+	a.ask(n, wire.KeyCreateTopics, 7, &req, checker.CreateTopic, func(m wire.Message, o *checker.Op) (wire.Error, bool) {
+		o.Count = 2
 		r := m.(*wire.CreateTopicsResponse)
 		if len(r.Topics) != 1 {
-			return
+			return 0, false
 		}
-		t := &r.Topics[0]
-		if was, ok := a.ids[t.TopicId]; t.ErrorCode == wire.None && t.TopicId != (wire.UUID{}) {
-			if ok && was != a.name {
-				a.f.env.Fail("A30", fmt.Sprintf("topic %s was made with the id of topic %s", a.name, was))
+		o.TopicID = a.f.idText(r.Topics[0].TopicId)
+		return r.Topics[0].ErrorCode, true
+	}, wire.TopicAlreadyExists)
+}
+
+// look asks a broker what it knows of the topic.
+func (a *warden) look(n core.NodeID) {
+	began, name := a.f.env.Now(), a.name
+	req := wire.NewMetadataRequest()
+	req.Topics, req.AllowAutoTopicCreation = []wire.MetadataRequestTopic{{Name: &name}}, false
+	a.base.ask(n, wire.KeyMetadata, 12, &req, func(m wire.Message) {
+		a.busy = false
+		if r, ok := m.(*wire.MetadataResponse); ok && len(r.Topics) == 1 {
+			if r.Topics[0].ErrorCode == wire.None {
+				a.shown(began, n, name, &r.Topics[0])
 			}
-			a.ids[t.TopicId] = a.name
+			a.next(r.Topics[0].ErrorCode, wire.UnknownTopicOrPartition)
 		}
-		a.next(t.ErrorCode, wire.TopicAlreadyExists)
 	})
 }
 
@@ -120,37 +151,88 @@ func (a *warden) configure(n core.NodeID) {
 	value := fmt.Sprint(3600000 + a.number)
 	req := wire.IncrementalAlterConfigsRequest{Resources: []wire.IncrementalAlterConfigsRequestResource{{ResourceType: 2, ResourceName: a.name,
 		Configs: []wire.IncrementalAlterConfigsRequestConfig{{Name: "retention.ms", Value: &value}}}}}
-	a.ask(n, wire.KeyIncrementalAlterConfigs, 1, &req, func(m wire.Message) {
+	a.ask(n, wire.KeyIncrementalAlterConfigs, 1, &req, checker.AlterConfig, func(m wire.Message, o *checker.Op) (wire.Error, bool) {
+		o.Value = value
 		if r := m.(*wire.IncrementalAlterConfigsResponse); len(r.Responses) == 1 {
-			a.next(r.Responses[0].ErrorCode)
+			return r.Responses[0].ErrorCode, true
 		}
+		return 0, false
 	})
 }
 
 func (a *warden) widen(n core.NodeID) {
 	req := wire.CreatePartitionsRequest{TimeoutMs: 1000, Topics: []wire.CreatePartitionsRequestTopic{{Name: a.name, Count: 3}}}
-	a.ask(n, wire.KeyCreatePartitions, 3, &req, func(m wire.Message) {
+	a.ask(n, wire.KeyCreatePartitions, 3, &req, checker.GrowTopic, func(m wire.Message, o *checker.Op) (wire.Error, bool) {
+		o.Count = 3
 		if r := m.(*wire.CreatePartitionsResponse); len(r.Results) == 1 {
-			a.next(r.Results[0].ErrorCode, wire.InvalidPartitions) // an earlier try was through
+			return r.Results[0].ErrorCode, true
 		}
-	})
+		return 0, false
+	}, wire.InvalidPartitions) // an earlier try was through
 }
 
 func (a *warden) describe(n core.NodeID) {
 	req := wire.DescribeConfigsRequest{Resources: []wire.DescribeConfigsRequestResource{{ResourceType: 2, ResourceName: a.name}}}
-	a.ask(n, wire.KeyDescribeConfigs, 4, &req, func(m wire.Message) {
-		if r := m.(*wire.DescribeConfigsResponse); len(r.Results) == 1 {
-			a.next(r.Results[0].ErrorCode)
+	a.ask(n, wire.KeyDescribeConfigs, 4, &req, checker.DescribeConfig, func(m wire.Message, o *checker.Op) (wire.Error, bool) {
+		r := m.(*wire.DescribeConfigsResponse)
+		if len(r.Results) != 1 {
+			return 0, false
 		}
+		for _, c := range r.Results[0].Configs {
+			if c.Name == o.Key && c.Value != nil {
+				o.Value = *c.Value
+			}
+		}
+		return r.Results[0].ErrorCode, true
 	})
 }
 
 func (a *warden) remove(n core.NodeID) {
 	name := a.name
 	req := wire.DeleteTopicsRequest{TimeoutMs: 1000, Topics: []wire.DeleteTopicsRequestTopic{{Name: &name}}}
-	a.ask(n, wire.KeyDeleteTopics, 6, &req, func(m wire.Message) {
+	a.ask(n, wire.KeyDeleteTopics, 6, &req, checker.DeleteTopic, func(m wire.Message, _ *checker.Op) (wire.Error, bool) {
 		if r := m.(*wire.DeleteTopicsResponse); len(r.Responses) == 1 {
-			a.next(r.Responses[0].ErrorCode, wire.UnknownTopicOrPartition)
+			return r.Responses[0].ErrorCode, true
 		}
+		return 0, false
+	}, wire.UnknownTopicOrPartition)
+}
+
+// census asks at the end of a run, when all is well again, what became of every topic that wardens made:
+// what was made and never deleted is there.
+type census struct {
+	*base
+	asking bool
+	at     core.Mono
+	done   bool
+}
+
+func (c *census) poll(now core.Mono) core.Mono {
+	if c.done || c.asking {
+		return core.Never
+	}
+	n, ok := c.any(now)
+	if !ok || now < c.at || c.f.cfg.Core>>n&1 == 0 { // the others may never hear of anything again
+		return max(c.at, now+20*core.Millisecond)
+	}
+	c.asking = true
+	req := wire.NewMetadataRequest()
+	req.AllowAutoTopicCreation = false
+	for i := range c.f.wards {
+		req.Topics = append(req.Topics, wire.MetadataRequestTopic{Name: &c.f.wards[i]})
+	}
+	c.ask(n, wire.KeyMetadata, 12, &req, func(m wire.Message) {
+		c.asking, c.at = false, c.f.env.Now()+c.backoff()
+		r, ok := m.(*wire.MetadataResponse)
+		if !ok || len(r.Topics) != len(c.f.wards) {
+			return
+		}
+		for i := range r.Topics {
+			if t := &r.Topics[i]; t.Name != nil {
+				c.shown(now, n, *t.Name, t)
+			}
+		}
+		c.done = true
 	})
+	return core.Never
 }

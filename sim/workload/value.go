@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 
 	"github.com/karst-stream/karst/checker"
 )
@@ -29,6 +30,7 @@ var (
 func appendValue(b []byte, v Value, n int) []byte {
 	n = max(n, minValue)
 	at := len(b)
+	b = slices.Grow(b, n+8)
 	b = append(b, mark[:]...)
 	b = binary.LittleEndian.AppendUint16(b, v.Producer)
 	b = binary.LittleEndian.AppendUint16(b, v.Partition)

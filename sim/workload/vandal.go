@@ -107,7 +107,7 @@ func (v *vandal) question() []byte {
 	}
 	w := wire.Writer{}
 	w.Request(h, m)
-	return flat(&w)[4:]
+	return flat(nil, &w)[4:]
 }
 
 func (v *vandal) hang() {

@@ -62,22 +62,24 @@ func (p *weak) send(n core.NodeID, part int32) {
 		x := v
 		x.Counter += uint32(i)
 		buf = appendValue(buf[:0], x, int(p.rng.Between(minValue, p.f.cfg.MaxRecord)))
-		p.build.Append(record.Record{Timestamp: core.Wall(p.f.env.Now()/core.Millisecond) + 1_790_000_000_000, Value: buf})
+		p.build.Append(record.Record{Timestamp: p.f.clock(), Value: buf})
 	}
 	p.f.Counts.Weak++
-	p.f.Log.SentWith(v, count, checker.Promise{Weak: p.acks != -1, Loose: true})
+	began := p.f.env.Now()
 	t := wire.ProduceRequestTopic{Name: p.f.cfg.Topic, TopicId: p.meta.topicID,
 		PartitionData: []wire.ProduceRequestPartition{{Index: part, Records: core.RefOf(p.build.Build())}}}
 	req := wire.ProduceRequest{Acks: p.acks, TimeoutMs: 1000, TopicData: []wire.ProduceRequestTopic{t}}
 	if p.acks == 0 {
 		p.tell(n, wire.KeyProduce, 9, &req)
-		p.f.Log.AckedSomewhere(v, count)
+		p.ended(v, count, began, checker.OK, -1)
 	} else {
 		p.busy = true
 		c := p.ask(n, wire.KeyProduce, 11, &req, func(m wire.Message) {
 			p.busy = false
 			if r, ok := m.(*wire.ProduceResponse); ok && len(r.Responses) == 1 && len(r.Responses[0].PartitionResponses) == 1 {
-				p.verdict(v, count, &r.Responses[0].PartitionResponses[0])
+				p.verdict(v, count, began, &r.Responses[0].PartitionResponses[0])
+			} else {
+				p.ended(v, count, began, checker.Unknown, -1)
 			}
 		})
 		if p.acks == -1 {
@@ -87,18 +89,24 @@ func (p *weak) send(n core.NodeID, part int32) {
 	t.PartitionData[0].Records.Release()
 }
 
-func (p *weak) verdict(v Value, count int, a *wire.ProduceResponsePartition) {
+func (p *weak) ended(v Value, count int, began core.Mono, out checker.Outcome, base int64) {
+	p.sent(v, count, began, out, base, p.acks, -1, -1, -1)
+}
+
+func (p *weak) verdict(v Value, count int, began core.Mono, a *wire.ProduceResponsePartition) {
 	p.count(a.ErrorCode)
+	out, base := checker.Unknown, int64(-1)
 	switch a.ErrorCode {
 	case wire.None:
 		p.f.Counts.WeakAcked++
-		p.f.Log.Acked(v, count, core.Offset(a.BaseOffset))
+		out, base = checker.OK, a.BaseOffset
 	case wire.NotLeaderOrFollower, wire.FencedLeaderEpoch, wire.UnknownTopicOrPartition, wire.NotEnoughReplicas:
-		p.f.Log.Failed(v, count)
+		out = checker.Fail
 		p.meta.stale = true
 	case wire.CorruptMessage, wire.InvalidRecord, wire.MessageTooLarge, wire.OutOfOrderSequenceNumber, wire.DuplicateSequenceNumber:
 		p.f.env.Fail("protocol", "a good batch without idempotence was refused: "+a.ErrorCode.String())
 	default:
 		p.meta.stale = true
 	}
+	p.ended(v, count, began, out, base)
 }

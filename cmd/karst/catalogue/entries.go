@@ -163,6 +163,13 @@ var (
 	SimRange = define("K0403", Usage, "the seeds or the time to simulate cannot be understood",
 		"A seed is a number, a range is A..B with both ends included, time is like 60s.",
 		"karst sim run --seed 7 --for 60s", "karst sim run --seeds 1..100")
+	SimPlan = define("K0404", Usage, "the plan cannot be played",
+		"A plan says what a run is: size, loads, faults and their moments, a line each. A line that cannot be "+
+			"understood, or contradicts others, is refused before anything is played.",
+		"karst sim plan --seed 7        for a plan to begin with", "karst sim plan        for what a plan may say")
+	SimStopped = define("K0405", Failed, "the simulation was stopped before its end",
+		"What ended before counts; of the rest nothing is known.",
+		"run it again; seeds do not depend on each other")
 	DemoRed = define("K0501", Unhealthy, "the demo found something that must not be",
 		"The lines of the verdict above that are not ok say what.",
 		"karst demo --data DIR --keep        and look at DIR")
