@@ -190,6 +190,7 @@ func (s *State) Installed(n core.NodeID, g core.GroupID, i core.Index, t core.Te
 	if c.has(i) && c.entry(i).term == t {
 		c.committed, c.applied = max(c.committed, i), max(c.applied, i)
 	} else {
+		c.completed = min(c.completed, c.committed) // the rest of its log is dead: another entry is committed at i
 		c.first, c.log = i+1, nil
 		c.committed, c.applied = i, i
 	}

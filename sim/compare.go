@@ -9,9 +9,22 @@ import (
 	"github.com/karst-stream/karst/core/record"
 )
 
+// written is how long what is committed may lie in journals before it is in segments as well.
+const written = 2 * core.Second
+
+// equal says whether the disks of nodes that must have converged are equal, or have had the time to be.
+func (w *World) equal() bool {
+	if w.now < w.compareAt {
+		return false
+	}
+	w.compareAt = w.now + written/8
+	id, _ := w.compareDisks()
+	return id == "" || w.now > w.entered+quiet+written
+}
+
 // compareDisks holds the segment files of all nodes against each other (I21, I11): byte-equal as far
-// as both go. Every replica was in sync, so nothing in them waits to be cut.
-func (w *World) compareDisks() {
+// as both go. Every replica was in sync, so nothing in them waits to be cut. It answers what is wrong.
+func (w *World) compareDisks() (id, what string) {
 	compared := 0
 	sizes := map[string]int64{}
 	var nodes []*node // that must be equal
@@ -42,15 +55,15 @@ func (w *World) compareDisks() {
 			}
 			compared += len(b)
 			if !bytes.Equal(a, b) {
-				w.failAt("I21", "%s differs between nodes %d and %d at byte %d of %d: %s / %s", f.Path, first.id, n.id, differ(a, b), len(a),
+				return "I21", fmt.Sprintf("%s differs between nodes %d and %d at byte %d of %d: %s / %s", f.Path, first.id, n.id, differ(a, b), len(a),
 					batchAt(a, differ(a, b)), batchAt(b, differ(a, b)))
-				return
 			}
 		}
 	}
 	if compared == 0 && len(nodes) > 1 {
-		w.failAt("empty", "no byte of a segment was compared")
+		return "empty", "no byte of a segment was compared"
 	}
+	return "", ""
 }
 
 func read(n *node, path string, size int64) []byte {

@@ -50,6 +50,9 @@ func init() {
 	specs[Wipe] = spec{name: "wipe", node: true, harm: true,
 		begin: func(w *World, f *Fault) bool {
 			n := w.nodes[f.Node]
+			if n.foreign {
+				return false // its own disk comes back
+			}
 			w.stop(n, true)
 			n.disk.Wipe()
 			n.lost, n.gone, n.told = true, false, 0

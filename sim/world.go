@@ -50,18 +50,19 @@ type World struct {
 	failed bool
 	deaf   bool // what replicas do now is undone by the end of their process
 
-	stage   stage
-	began   core.Mono // of the load
-	entered core.Mono // when the stage began
-	limit   core.Mono // when it must be over
-	steps   *det.Rand
-	faults  *det.Rand
-	netRand *det.Rand
-	todo    []Fault                            // the plan's, and what became of aimed ones
-	aimed   []Fault                            // wait for their moment
-	leads   det.Map[core.GroupID, core.NodeID] // who became leader last
-	healing uint64                             // see heals
-	gaveUp  bool                               // beyond the budget: the cluster refuses for good
+	stage     stage
+	began     core.Mono // of the load
+	entered   core.Mono // when the stage began
+	compareAt core.Mono // when disks may be compared again
+	limit     core.Mono // when it must be over
+	steps     *det.Rand
+	faults    *det.Rand
+	netRand   *det.Rand
+	todo      []Fault                            // the plan's, and what became of aimed ones
+	aimed     []Fault                            // wait for their moment
+	leads     det.Map[core.GroupID, core.NodeID] // who became leader last
+	healing   uint64                             // see heals
+	gaveUp    bool                               // beyond the budget: the cluster refuses for good
 
 	served   uint64 // the majority that must serve, and since when
 	servedAt core.Mono
@@ -237,7 +238,7 @@ func (w *World) look() {
 			w.fleet.ReadBack()
 		}
 	case reading:
-		if w.fleet.ReadAll() && w.now > w.entered+quiet {
+		if w.fleet.ReadAll() && w.now > w.entered+quiet && w.equal() {
 			w.enter(ended)
 		}
 	}
@@ -283,7 +284,9 @@ func (w *World) finish() {
 		}
 		w.settle()
 		w.judge.Finish()
-		w.compareDisks()
+		if id, what := w.compareDisks(); id != "" {
+			w.failAt(id, "%s", what)
+		}
 		w.platters()
 	}
 	w.result.Hash = uint64(w.unseed())

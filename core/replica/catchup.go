@@ -202,11 +202,9 @@ func (r *Replica) armPull(p *pull) {
 		}
 		if !p.begun {
 			r.startPull(p)
-		} else if r.h.Now().Mono-p.askedAt >= pullRetry {
-			if r.h.Suspect(p.from) {
-				r.abortPull()
-				return
-			}
+		} else if r.h.Now().Mono-p.askedAt >= pullRetry && !r.h.Suspect(p.from) {
+			// A leader that is silent may lead still, and raft there waits for us. Another one's first
+			// append ends this.
 			markPullLost.Hit()
 			r.ask()
 		}
