@@ -83,6 +83,7 @@ type link struct {
 	told    uint64      // the mark that our last hello to it named as heard
 	member  bool        // hello says our cluster, and is synced here
 	heardAt core.Mono
+	asked   core.Mono // when it was last asked what it leads; 0: not on this link
 }
 
 // home is what shard 0 has beside a shard.

@@ -72,9 +72,9 @@ func (h *home) linked(n core.NodeID, l *link) {
 	if !l.out || !l.member {
 		return
 	}
-	l.heardAt = h.s.now.Mono
+	l.heardAt, l.asked = h.s.now.Mono, 0
 	h.trust(n)
-	h.sayPing(n)
+	h.sayPing(n, l)
 	h.progress()
 }
 
@@ -135,18 +135,28 @@ func (s *Shard) peerSuspect(n core.NodeID) {
 func (s *Shard) peerBack(n core.NodeID) {
 	s.suspects.Delete(n)
 	s.peers.At(n).since = s.now.Mono
-	var news []replica.Info
 	for _, g := range append([]core.GroupID(nil), s.groups.Keys()...) {
 		h := s.groups.At(g)
 		s.guard(h, func() { h.r.PeerBack(n) })
+	}
+	s.tellLed(n)
+	s.markDead(n, false)
+}
+
+// tellLed tells n all that this shard leads.
+func (s *Shard) tellLed(n core.NodeID) {
+	var news []replica.Info
+	s.groups.Each(func(_ core.GroupID, h *hosted) {
 		if i := h.r.Info(); i.Leads {
+			if h.r.Handing() {
+				i.Leader = core.NoNode
+			}
 			news = append(news, i)
 		}
-	}
+	})
 	if len(news) > 0 {
 		s.post(n, core.RefOf(encodeNews(news)))
 	}
-	s.markDead(n, false)
 }
 
 func (s *Shard) markDead(n core.NodeID, dead bool) {

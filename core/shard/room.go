@@ -125,18 +125,26 @@ func (h *home) peerFull(n core.NodeID, full bool) {
 func (h *home) pingAll() {
 	h.links.Each(func(n core.NodeID, l *link) {
 		if l.out && l.in != 0 {
-			h.sayPing(n)
+			h.sayPing(n, l)
 		}
 	})
 }
 
-func (h *home) sayPing(n core.NodeID) {
+// askEvery is how often a node asks each other one what it leads. News come unasked with each change, but those
+// that are under way while a link is judged, or lost with a link, do not come again.
+const askEvery = 5 * core.Second
+
+func (h *home) sayPing(n core.NodeID, l *link) {
 	state := byte(0)
 	if len(h.full) > 0 {
 		state |= pingFull
 	}
 	if !h.s.room.shut {
 		state |= pingOpen
+	}
+	if now := h.s.now.Mono; l.member && (l.asked == 0 || now-l.asked >= askEvery) {
+		state |= pingAsk
+		l.asked = now
 	}
 	h.s.say(n, core.RefOf(append(putHead(nil, framePing, 0, 0), state)))
 }
@@ -145,6 +153,7 @@ func (h *home) sayPing(n core.NodeID) {
 const (
 	pingFull = 1 // its node has no room
 	pingOpen = 2 // clients reach its node
+	pingAsk  = 4 // it wants to know what is led here
 )
 
 // pinged takes what a ping says of its sender.
@@ -152,5 +161,9 @@ func (h *home) pinged(n core.NodeID, b []byte) {
 	if len(b) == 1 {
 		h.peerFull(n, b[0]&pingFull != 0)
 		h.peerOpen(n, b[0]&pingOpen != 0)
+		if b[0]&pingAsk != 0 {
+			h.s.tellLed(n)
+			h.s.onOthers(func(t *Shard) { t.tellLed(n) })
+		}
 	}
 }
