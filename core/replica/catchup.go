@@ -28,6 +28,7 @@ import (
 const (
 	chunkBytes = 512 << 10
 	pullRetry  = core.Second
+	offerAgain = 3 * pullRetry // to a follower that neither asks nor answers: the offer was lost on its way
 )
 
 var (
@@ -108,6 +109,18 @@ func (r *Replica) snapshot() (raftpb.Snapshot, error) {
 	r.flushFill()
 	return raftpb.Snapshot{Data: d.encode(),
 		Metadata: raftpb.SnapshotMetadata{Index: r.applied, Term: t, ConfState: r.log.conf}}, nil
+}
+
+// offer lets raft offer segments anew to followers that do nothing with the last offer: raft itself would
+// wait for ever.
+func (r *Replica) offer() {
+	now := r.h.Now().Mono
+	for i := range r.match {
+		if v := &r.match[i]; v.offers > 0 && now-max(v.offers, v.pulls) >= offerAgain {
+			v.offers = 0
+			r.rn.ReportSnapshot(uint64(v.id), raft.SnapshotFailure) // nothing, if it has answered
+		}
+	}
 }
 
 // beginPull keeps a MsgSnap until its bytes are here; false when raft should see it at once.

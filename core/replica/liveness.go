@@ -111,6 +111,7 @@ func (r *Replica) onTick(int64) {
 	if !r.asking() { // a heartbeat would wake those who have agreed to sleep
 		r.rn.Tick()
 	}
+	r.offer()
 	if r.handing > 0 && r.h.Now().Mono > r.handing {
 		markHandedBack.Hit()
 		r.handing = 0

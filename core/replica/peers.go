@@ -90,6 +90,9 @@ func (r *Replica) sendOne(m *raftpb.Message, bodies []core.Ref) bool {
 	to := core.RaftID(m.To)
 	if r.h.SendRaft(to.Node(), r.cfg.Group, m, bodies) {
 		r.told(m)
+		if v := r.voter(m.To); v != nil && m.Type == raftpb.MsgSnap {
+			v.offers = r.h.Now().Mono
+		}
 		return true
 	}
 	if r.leads {

@@ -168,6 +168,7 @@ type matched struct {
 	index  uint64    // known durable there, in this term
 	caught core.Mono // when it last was at the high watermark; Never-like -1: not in this term
 	pulls  core.Mono // when it last asked for bytes that it lacks; 0: never
+	offers core.Mono // when it was last offered segments and has not answered; 0: never
 	told   uint64    // the highest commit index sent there in this term
 	owed   raftpb.Message
 	owes   bool // owed is to be sent
