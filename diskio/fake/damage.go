@@ -34,6 +34,7 @@ func (d *Disk) Disarm() { d.loseNext, d.strayNext, d.fail, d.stalled = false, fa
 // Unsaid is how long bytes are spared by damage (rot, and lost or stray writes as a crash shows them) after
 // their sync. A node that finds its newest write gone cannot tell that from a torn one before something that
 // it wrote later says that it was whole (docs/found.md).
+// On a slow disk that takes longer: then the time begins when its last slow operation has ended.
 const Unsaid = 3 * core.Second
 
 // LoseNextWrite lets the device acknowledge the sectors of the next sync and store all but one of them.
@@ -88,6 +89,9 @@ func (d *Disk) harm(f *file) {
 func (d *Disk) Rot(n int64, keep func(path string) bool) (flipped int64) {
 	return d.rot(n, func(f *file) (int64, int64) {
 		if keep(f.path) {
+			return 0, 0
+		}
+		if d.now < d.late+Unsaid {
 			return 0, 0
 		}
 		return 0, f.said(d.now)

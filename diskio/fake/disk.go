@@ -34,6 +34,7 @@ type op struct {
 	off  int64
 	n    int64
 	over int64 // how far its file was synced when it was asked for
+	due  core.Mono
 	id   core.OpID
 	path string
 	refs []core.Ref
@@ -59,6 +60,7 @@ type Disk struct {
 	fail    bool // the next sync fails
 	broken  bool // one failed since the last start
 	now     core.Mono
+	late    core.Mono // when the last operation that took long ends
 	flushed core.Mono // when a lying disk last emptied its cache
 	spare   []*op
 	scratch []byte
@@ -99,6 +101,10 @@ func (d *Disk) Submit(now core.Mono, e *core.Effect, vec []core.Ref) core.Mono {
 		took /= 16 // the page cache
 	}
 	h.due = max(h.due, now, d.stalled) + took*core.Mono(max(d.Latency.Slow, 1))
+	o.due = h.due
+	if o.due-now >= Unsaid/8 {
+		d.late = max(d.late, o.due)
+	}
 	return h.due
 }
 
@@ -125,6 +131,7 @@ func (d *Disk) Complete(id core.FileID) (ev core.Event, answer bool) {
 	h := d.open[id]
 	o := h.queue[0]
 	h.queue = slices.Delete(h.queue, 0, 1)
+	d.now = max(d.now, o.due)
 	ev = core.Event{Kind: core.DiskDone, Op: o.id, Shard: o.id.Shard()}
 	ev.Err = d.do(h, o, &ev)
 	answer = o.id != 0
@@ -316,7 +323,7 @@ func (d *Disk) Broken() bool { return d.broken }
 func (d *Disk) Kill() {
 	d.finishSome(true)
 	for _, f := range d.sorted() {
-		f.forgetDropped(d.now)
+		f.forgetDropped(d.now, d.late)
 	}
 }
 
@@ -344,7 +351,7 @@ func (d *Disk) PowerLoss() {
 			continue
 		}
 		f.entry = true
-		f.powerLoss(d.rng, how, d.now)
+		f.powerLoss(d.rng, how, d.now, d.late)
 		if how != lossNone && dirty > 0 {
 			d.Faults.LostSectors += int64(dirty)
 		}

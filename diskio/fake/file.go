@@ -226,10 +226,10 @@ func (f *file) dirtySectors() []int64 {
 }
 
 // forgetDropped lets the page cache show what is on the platter, as after eviction or a reboot. What a
-// lost or stray write damaged just now is spared: see Unsaid.
-func (f *file) forgetDropped(now core.Mono) {
+// lost or stray write damaged just now, or before the disk was late, is spared: see Unsaid.
+func (f *file) forgetDropped(now, late core.Mono) {
 	for s, b := range f.dropped { // disjoint sectors: any order gives the same file
-		if at, ok := f.young[s]; ok && !f.failed && now < at+Unsaid {
+		if at, ok := f.young[s]; ok && !f.failed && now < max(at, late)+Unsaid {
 			continue
 		}
 		f.put(s*Sector, b[:])
@@ -298,8 +298,8 @@ const (
 )
 
 // powerLoss rolls sectors back as drawn, and leaves the rest for what the platter then holds.
-func (f *file) powerLoss(rng *det.Rand, how loss, now core.Mono) {
-	f.forgetDropped(now)
+func (f *file) powerLoss(rng *det.Rand, how loss, now, late core.Mono) {
+	f.forgetDropped(now, late)
 	keep := uint32(0) // operations after it are undone
 	switch how {
 	case lossNone:
