@@ -127,6 +127,13 @@ func (t *Topics) Deleted(topic string, s Span) {
 	}
 }
 
+// Owed says that a topic must be there in the end, as far as was told: its creation was acknowledged, and
+// nobody asked for its deletion.
+func (t *Topics) Owed(topic string) bool {
+	st := t.topics[topic]
+	return st != nil && st.exists && !st.deleted
+}
+
 // Shown: a broker answered that a topic exists or not. Leaders may be nil.
 func (t *Topics) Shown(node int64, topic, id string, exists bool, count int64, leaders []Leader, s Span) {
 	st := t.story(topic)

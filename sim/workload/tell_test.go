@@ -126,3 +126,58 @@ func TestDamageThatShows(t *testing.T) {
 		t.Errorf("runs %v, bad %v, at %d, %d damaged", o.Runs, o.Bad, f.at[0], b.f.Counts.Damaged)
 	}
 }
+
+// A broker that is behind for a moment is asked again; one that stays behind has lost a topic.
+func TestTheCensusAsksWhoIsBehindAgain(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		deleted bool
+		learns  bool
+		found   bool // A30
+	}{
+		{name: "it learns", learns: true},
+		{name: "it never learns", found: true},
+		{name: "the topic was deleted", deleted: true},
+	} {
+		var heard []string
+		s := &still{}
+		b := s.fleet(func(id string) { heard = append(heard, id) })
+		f, name := b.f, "ward"
+		f.cfg.Core, f.wards = 7, []string{name}
+		tell := func(k checker.Kind) {
+			o := b.op(k, f.env.Now())
+			o.Topic, o.Outcome = name, checker.OK
+			f.tell(o)
+		}
+		if tell(checker.CreateTopic); c.deleted {
+			tell(checker.DeleteTopic)
+		}
+		x := &census{base: f.base()}
+		s.now += core.Second
+		asked, began := map[core.NodeID]int{}, s.now
+		for !x.done && s.now < began+2*censusFor {
+			x.poll(s.now)
+			for n, ss := range x.sessions {
+				if ss == nil || len(ss.pending) == 0 {
+					continue
+				}
+				asked[core.NodeID(n)]++
+				topic := wire.MetadataResponseTopic{Name: &name, ErrorCode: wire.UnknownTopicOrPartition}
+				if c.learns && asked[core.NodeID(n)] > 3 {
+					topic.ErrorCode = wire.None
+				}
+				call := ss.pending[0]
+				ss.pending = ss.pending[:0]
+				call.done(&wire.MetadataResponse{Topics: []wire.MetadataResponseTopic{topic}})
+			}
+			s.now += 20 * core.Millisecond
+		}
+		_, _ = f.Judge.Finish() // nothing was produced
+		if !x.done || len(asked) != 1 || slices.Contains(heard, "A30") != c.found {
+			t.Errorf("%s: done %v, asked %v, heard %v", c.name, x.done, asked, heard)
+		}
+		if c.deleted && s.now > began+core.Second {
+			t.Errorf("%s: it took %d ms", c.name, (s.now-began)/core.Millisecond)
+		}
+	}
+}

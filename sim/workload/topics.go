@@ -199,19 +199,25 @@ func (a *warden) remove(n core.NodeID) {
 }
 
 // census asks at the end of a run, when all is well again, what became of every topic that wardens made:
-// what was made and never deleted is there.
+// what was made and never deleted is there. A broker without the word of the metadata leader may say what it
+// knew before, and its link to him may be that of a process of his that is gone, until TCP gives it up. So one
+// that does not know such a topic is asked again, for a while; nobody else is, who might know more.
 type census struct {
 	*base
 	asking bool
 	at     core.Mono
+	behind core.NodeID // who is asked again, when until is set
+	until  core.Mono   // when its word counts; 0: nobody was behind yet
 	done   bool
 }
+
+const censusFor = 10 * core.Second
 
 func (c *census) poll(now core.Mono) core.Mono {
 	if c.done || c.asking {
 		return core.Never
 	}
-	n, ok := c.any(now)
+	n, ok := c.whom(now)
 	if !ok || now < c.at || c.f.cfg.Core>>n&1 == 0 { // the others may never hear of anything again
 		return max(c.at, now+20*core.Millisecond)
 	}
@@ -227,12 +233,25 @@ func (c *census) poll(now core.Mono) core.Mono {
 		if !ok || len(r.Topics) != len(c.f.wards) {
 			return
 		}
+		lacks := false
 		for i := range r.Topics {
 			if t := &r.Topics[i]; t.Name != nil {
 				c.shown(now, n, *t.Name, t)
+				lacks = lacks || t.ErrorCode == wire.UnknownTopicOrPartition && c.f.Judge.Topics.Owed(*t.Name)
 			}
 		}
-		c.done = true
+		if lacks && c.until == 0 {
+			c.behind, c.until = n, now+censusFor
+		}
+		c.done = !lacks || now >= c.until
 	})
 	return core.Never
+}
+
+// whom draws a broker, or is the one that was behind.
+func (c *census) whom(now core.Mono) (core.NodeID, bool) {
+	if c.until > 0 {
+		return c.behind, c.reachable(c.behind, now)
+	}
+	return c.any(now)
 }
