@@ -85,8 +85,8 @@ var stageNames = [...]string{"forming", "loading", "draining", "rebooting", "rea
 // quiet is how long a cluster without producers needs until segments hold all that rides in journals.
 const quiet = 1200 * core.Millisecond
 
-// how long a stage may last before the cluster counts as stuck
-var patience = [ended + 1]core.Mono{forming: 30 * core.Second, draining: 60 * core.Second, rebooting: 60 * core.Second, reading: 60 * core.Second}
+// how long a stage may last before the cluster counts as stuck; readers of rotten bytes wait for a scrubber to come by
+var patience = [ended + 1]core.Mono{forming: 30 * core.Second, draining: 60 * core.Second, rebooting: 60 * core.Second, reading: 180 * core.Second}
 
 func newWorld(plan Plan, opts Options, drv driver) *World {
 	w := &World{opts: opts, plan: plan, drv: drv}
