@@ -57,7 +57,7 @@ type longPart struct {
 type longBatch struct{ base, count, producer, first, seq int64 }
 
 // side is a topic that comes and goes.
-type side struct{ number, count int64 }
+type side struct{ number int64 }
 
 func (l *long) add(k Kind, process int64, set func(*Op)) {
 	o := &l.op

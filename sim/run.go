@@ -196,12 +196,10 @@ func (r *Result) FaultCounts() (out []FaultCount) {
 		}
 	}
 	net, disk := &r.Net, &r.Disk
-	for _, f := range []FaultCount{{Kind: "lost-frame", Count: net.Drops}, {Kind: "doubled-frame", Count: net.Doubles},
+	out = append(out, []FaultCount{{Kind: "lost-frame", Count: net.Drops}, {Kind: "doubled-frame", Count: net.Doubles},
 		{Kind: "reset-link", Count: net.Resets}, {Kind: "late-frame", Count: net.Spikes}, {Kind: "bit-rot", Count: net.Rots},
 		{Kind: "corrupt-frame", Count: net.Corrupts}, {Kind: "replayed-frame", Count: net.Replays}, {Kind: "part-of-reply", Count: net.Parts},
-		{Kind: "sync-error", Count: disk.SyncErrors}, {Kind: "lie", Count: disk.Lies}} {
-		out = append(out, f)
-	}
+		{Kind: "sync-error", Count: disk.SyncErrors}, {Kind: "lie", Count: disk.Lies}}...)
 	return append(out, FaultCount{"full-link", net.Full, true}, FaultCount{"lost-sector", disk.LostSectors, true},
 		FaultCount{"torn-file", disk.TornFiles, true}, FaultCount{"lost-entry", disk.LostEntries, true}, FaultCount{"no-room", disk.NoRoom, true},
 		FaultCount{"swallowed-sector", disk.LostWrites, true}, FaultCount{"stray-sector", disk.Misdirected, true}, FaultCount{"rotten-bit", disk.Rotten, true})
