@@ -70,8 +70,14 @@ type group struct {
 	claims  []claim
 	shown   core.Offset // the highest high watermark that clients were shown
 	shownIn core.Epoch
-	digests map[core.Index]det.Hash
+	digests map[core.Index]*[shelfSize]digest // by index / shelfSize
 	doubt   doubt
+}
+
+// digest is that of the producers' state after an index.
+type digest struct {
+	known bool
+	hash  det.Hash
 }
 
 // State judges replicas; see RELIABILITY.md, invariants I1 to I10 and I12 (I11 shows where bytes are
@@ -84,6 +90,7 @@ type State struct {
 	report func(Violation)
 	nodes  int
 	groups map[core.GroupID]*group
+	last   *group // the one used last
 	now    core.Mono
 	deaf   bool
 	muted  bool
@@ -116,12 +123,16 @@ func (s *State) fail(id string, n core.NodeID, g core.GroupID, format string, ar
 }
 
 func (s *State) at(n core.NodeID, g core.GroupID) (*group, *copyOf) {
-	p := s.groups[g]
+	p := s.last
+	if p == nil || p.id != g {
+		p = s.groups[g]
+	}
 	if p == nil {
 		p = &group{id: g, leaders: map[core.Term]core.RaftID{}, entries: map[core.Index]*[shelfSize]slot{}, others: map[entryKey]known{},
-			digests: map[core.Index]det.Hash{}, copies: make([]*copyOf, s.nodes)}
+			digests: map[core.Index]*[shelfSize]digest{}, copies: make([]*copyOf, s.nodes)}
 		s.groups[g] = p
 	}
+	s.last = p
 	if p.copies[n] == nil {
 		p.copies[n] = &copyOf{next: -1}
 	}
@@ -517,11 +528,16 @@ func (s *State) Producers(n core.NodeID, g core.GroupID, applied core.Index, has
 		return
 	}
 	p, _ := s.at(n, g)
-	was, ok := p.digests[applied]
-	if ok && was != hash {
+	shelf := p.digests[applied/shelfSize]
+	if shelf == nil {
+		shelf = new([shelfSize]digest)
+		p.digests[applied/shelfSize] = shelf
+	}
+	was := &shelf[applied%shelfSize]
+	if was.known && was.hash != hash {
 		s.fail("I12", n, g, "its producer state at index %d differs from another replica's", applied)
 	}
-	p.digests[applied] = hash
+	*was = digest{true, hash}
 }
 
 // Platter is what a disk holds of a group's log: everything up to Mark, and these terms after it.

@@ -52,14 +52,10 @@ func NewBuf(n int) *Buf {
 	Live.add(1, n)
 	class := max(minClass, bits.Len(uint(max(n, 1)-1)))
 	if class > maxClass {
-		b := &Buf{B: make([]byte, n), class: -1}
-		b.count.Store(1)
-		return b
+		return newExact(n)
 	}
 	if Poison { // never reused: room for others would only cost memory, and hide who writes behind the end
-		b := &Buf{B: make([]byte, n), class: -1}
-		b.count.Store(1)
-		return b
+		return newExact(n)
 	}
 	if b, _ := pools[class].Get().(*Buf); b != nil {
 		b.B = b.B[:n]
@@ -67,6 +63,37 @@ func NewBuf(n int) *Buf {
 		return b
 	}
 	b := &Buf{B: make([]byte, n, 1<<class), class: int8(class)}
+	b.count.Store(1)
+	return b
+}
+
+// newExact makes a buffer of its own that no pool takes back. A small one and its bytes are one piece of
+// memory: the simulator makes millions.
+func newExact(n int) *Buf {
+	var b *Buf
+	switch {
+	case n <= 96:
+		x := new(struct {
+			Buf
+			b [96]byte
+		})
+		b, x.B = &x.Buf, x.b[:n:n]
+	case n <= 224:
+		x := new(struct {
+			Buf
+			b [224]byte
+		})
+		b, x.B = &x.Buf, x.b[:n:n]
+	case n <= 472:
+		x := new(struct {
+			Buf
+			b [472]byte
+		})
+		b, x.B = &x.Buf, x.b[:n:n]
+	default:
+		b = &Buf{B: make([]byte, n)}
+	}
+	b.class = -1
 	b.count.Store(1)
 	return b
 }

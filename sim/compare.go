@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/karst-stream/karst/core"
@@ -26,6 +27,7 @@ func (w *World) equal() bool {
 // as both go. Every replica was in sync, so nothing in them waits to be cut. It answers what is wrong.
 func (w *World) compareDisks() (id, what string) {
 	compared := 0
+	var left, right []byte
 	sizes := map[string]int64{}
 	var nodes []*node // that must be equal
 	for _, n := range w.nodes {
@@ -47,10 +49,12 @@ func (w *World) compareDisks() (id, what string) {
 		if !strings.HasSuffix(f.Path, ".log") {
 			continue
 		}
-		a := read(first, f.Path, sizes[f.Path])
+		left = slices.Grow(left[:0], int(sizes[f.Path]))
+		a, _ := read(first, f.Path, left[:sizes[f.Path]])
 		for _, n := range nodes[1:] {
-			b := read(n, f.Path, sizes[f.Path])
-			if b == nil {
+			right = slices.Grow(right[:0], int(sizes[f.Path]))
+			b, ok := read(n, f.Path, right[:sizes[f.Path]])
+			if !ok {
 				continue // a segment that only one has begun
 			}
 			compared += len(b)
@@ -66,12 +70,12 @@ func (w *World) compareDisks() (id, what string) {
 	return "", ""
 }
 
-func read(n *node, path string, size int64) []byte {
-	b := make([]byte, size)
+// read fills b with the beginning of a file; nothing and false when the file has not as much.
+func read(n *node, path string, b []byte) ([]byte, bool) {
 	if _, err := n.disk.ReadAt(path, 0, b); err != core.OK {
-		return nil
+		return nil, false
 	}
-	return b
+	return b, true
 }
 
 func differ(a, b []byte) int {

@@ -1,6 +1,10 @@
 package sim
 
-import "github.com/karst-stream/karst/core"
+import (
+	"math/bits"
+
+	"github.com/karst-stream/karst/core"
+)
 
 // what is due at a moment
 type what uint8
@@ -30,7 +34,14 @@ type moment struct {
 	s    uint8
 }
 
-func (a *moment) before(b *moment) bool { return a.at < b.at || a.at == b.at && a.seq < b.seq }
+func (a *moment) before(b *moment) bool { return a.sooner(b) != 0 }
+
+// sooner is 1 when a comes before b, else 0. It has no branch, because nobody could foretell it.
+func (a *moment) sooner(b *moment) uint64 {
+	_, less := bits.Sub64(a.seq, b.seq, 0)
+	_, less = bits.Sub64(uint64(a.at), uint64(b.at), less)
+	return less
+}
 
 // moments is a heap in which each moment has four below it: half as deep as one with two, and the four
 // lie side by side.
@@ -62,10 +73,15 @@ func (q *moments) pop() moment {
 		if c >= len(h) {
 			break
 		}
-		end := min(c+4, len(h))
-		for k := c + 1; k < end; k++ {
-			if h[k].before(&h[c]) {
-				c = k
+		if four := h[c:]; len(four) >= 4 {
+			a := four[1].sooner(&four[0])
+			b := 2 + four[3].sooner(&four[2])
+			c += int(a + (b-a)*four[b&3].sooner(&four[a&3]))
+		} else {
+			for k := c + 1; k < len(h); k++ {
+				if h[k].before(&h[c]) {
+					c = k
+				}
 			}
 		}
 		if !h[c].before(&last) {

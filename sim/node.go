@@ -216,9 +216,12 @@ func (w *World) step(n *node, s core.ShardID) {
 	if n.paused {
 		return // resume schedules another
 	}
-	k := min(len(l.inbox), stepEvents)
-	l.taken = append(l.taken[:0], l.inbox[:k]...)
-	l.inbox = slices.Delete(l.inbox, 0, k)
+	if k := len(l.inbox); k <= stepEvents {
+		l.taken, l.inbox = l.inbox, l.taken[:0]
+	} else {
+		l.taken = append(l.taken[:0], l.inbox[:stepEvents]...)
+		l.inbox = slices.Delete(l.inbox, 0, stepEvents)
+	}
 	for i := range l.taken {
 		w.traceEvent(n, s, &l.taken[i])
 		if l.taken[i].Kind == core.PeerUp {

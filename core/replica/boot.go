@@ -2,6 +2,7 @@ package replica
 
 import (
 	"hash/crc32"
+	"slices"
 	"strconv"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -33,6 +34,7 @@ type booting struct {
 	lost     map[core.Offset]bool //det:ok looked up, never ranged: segments that are fetched anew
 	holes    []hole
 	why      string // of the first hole
+	buf      []byte // of checkAt
 }
 
 func (b *booting) hole(h hole, why string) {
@@ -118,7 +120,10 @@ func checkFrom(rec *journal.Group) int {
 
 // judge says of a batch of the tail that it is torn, or why it is lost; neither when its bytes are there.
 func (r *Replica) judge(t *journal.TailEntry, n *note, b *booting, files []core.FileInfo, boot core.Boot, check, durable bool) (torn bool, why string) {
-	path := seg.Path(r.cfg.Dir, n.at.seg)
+	path := r.active().path
+	if r.active().base != n.at.seg {
+		path = r.path(n.at.seg)
+	}
 	switch {
 	case t.Rotten:
 		return false, "the batch of entry " + strconv.FormatUint(uint64(t.Index), 10) + " rots in the journal"
@@ -133,10 +138,10 @@ func (r *Replica) judge(t *journal.TailEntry, n *note, b *booting, files []core.
 		return false, "segment " + path + " is lost"
 	case !durable:
 		b.unsynced[n.at.seg] = true // the page cache may be all that holds it
-		return !checkAt(boot, path, n, t.Term), ""
+		return !b.checkAt(boot, path, n, t.Term), ""
 	case sizeOf(files, path) < n.after().pos:
 		return false, "segment " + path + " lacks batches that were synced (offset " + strconv.FormatInt(int64(n.stub.Base), 10) + ")"
-	case check && !checkAt(boot, path, n, t.Term):
+	case check && !b.checkAt(boot, path, n, t.Term):
 		return mut.On("M07"), "segment " + path + " holds rotten bytes (offset " + strconv.FormatInt(int64(n.stub.Base), 10) + ")"
 	}
 	return false, ""
@@ -283,12 +288,12 @@ func (r *Replica) openStray(path string) core.FileID {
 
 // checkAt says whether the batch of n rests whole at its place: the CRC, and the 21 bytes that the
 // CRC does not cover, derived from stub and term.
-func checkAt(boot core.Boot, path string, n *note, term core.Term) bool {
-	b := make([]byte, n.stub.Len)
-	if k, err := boot.ReadAt(path, n.at.pos, b); err != core.OK || k != len(b) {
+func (b *booting) checkAt(boot core.Boot, path string, n *note, term core.Term) bool {
+	b.buf = slices.Grow(b.buf[:0], int(n.stub.Len))[:n.stub.Len]
+	if k, err := boot.ReadAt(path, n.at.pos, b.buf); err != core.OK || k != len(b.buf) {
 		return false
 	}
-	return matches(b, &n.stub, term)
+	return matches(b.buf, &n.stub, term)
 }
 
 // matches says whether b is the batch that stub names, as the leader of term wrote it.

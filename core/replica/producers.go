@@ -26,6 +26,7 @@ type producer struct {
 	time  core.Wall
 	sent  [remembered]sent
 	n     int8
+	hash  det.Hash // of epoch and sent
 }
 
 func (p *producer) last() *sent { return &p.sent[p.n-1] }
@@ -47,6 +48,18 @@ func (p *producer) add(s *journal.Stub) {
 	p.sent[p.n] = sent{s.Seq, s.Base, s.Count}
 	p.n++
 	p.time = s.MaxTime
+	p.hash = 0
+}
+
+// digest is worked out when it is asked for: production never does.
+func (p *producer) digest() det.Hash {
+	if p.hash == 0 {
+		p.hash = p.hash.I64(int64(p.epoch))
+		for _, s := range p.sent[:p.n] {
+			p.hash = p.hash.I64(int64(s.seq)).I64(int64(s.base)).I64(int64(s.n))
+		}
+	}
+	return p.hash
 }
 
 // find looks for a batch with this first sequence and count.
@@ -152,10 +165,7 @@ func (ps *producers) judge(s *journal.Stub) (verdict, core.Offset) {
 // digest is equal on all replicas at equal applied index (I12).
 func (ps *producers) digest() (h det.Hash) {
 	ps.folded.Each(func(pid int64, p *producer) {
-		h = h.I64(pid).I64(int64(p.epoch))
-		for _, s := range p.sent[:p.n] {
-			h = h.I64(int64(s.seq)).I64(int64(s.base)).I64(int64(s.n))
-		}
+		h = h.I64(pid).U64(uint64(p.digest()))
 	})
 	return h
 }

@@ -78,6 +78,19 @@ func (w *Writer) Vec(dst []core.Ref) []core.Ref {
 	return dst
 }
 
+// AppendTo appends what was written to b, in one piece, and empties w. All of it must be in memory.
+func (w *Writer) AppendTo(b []byte) []byte {
+	from := 0
+	for i := range w.cuts {
+		c := &w.cuts[i]
+		b = append(append(b, w.b[from:c.at]...), c.ref.Bytes()...)
+		from = c.at
+	}
+	b = append(b, w.b[from:]...)
+	w.Reset()
+	return b
+}
+
 // BeginFrame leaves room for the length of a frame. Frames do not nest.
 func (w *Writer) BeginFrame() {
 	w.frameAt, w.frameSpliced = len(w.b), w.spliced

@@ -99,7 +99,7 @@ func (b *base) ask(n core.NodeID, key wire.Key, version int16, m wire.Message, d
 	b.f.Counts.Asked++
 	b.f.Counts.Met.asked(key)
 	b.f.out.Request(wire.RequestHeader{ApiKey: key, ApiVersion: version, CorrelationId: b.f.corr}, m)
-	b.f.frame = flat(b.f.frame[:0], &b.f.out)
+	b.f.frame = b.f.out.AppendTo(b.f.frame[:0])
 	frame := b.f.frame[4:]
 	s.pending = append(s.pending, call{corr: b.f.corr, key: key, version: version, deadline: now + b.patience(key), done: done})
 	if s.open {
@@ -126,10 +126,13 @@ func (s *session) opened() {
 }
 
 func (s *session) bytes(b []byte) {
-	s.in = append(s.in, b...)
+	if len(s.in) > 0 { // else b has whole frames, as nearly always
+		s.in = append(s.in, b...)
+		b = s.in
+	}
 	used := 0
 	for {
-		frame, _, _, ok, err := wire.SplitFrame(s.in[used:], 64<<20)
+		frame, _, _, ok, err := wire.SplitFrame(b[used:], 64<<20)
 		if err != nil {
 			s.b.f.env.Fail("protocol", "a broker sent a frame of an impossible length")
 			s.gone(true)
@@ -144,7 +147,7 @@ func (s *session) bytes(b []byte) {
 			return
 		}
 	}
-	s.in = append(s.in[:0], s.in[used:]...)
+	s.in = append(s.in[:0], b[used:]...)
 }
 
 // answer hands a response to the oldest request: brokers answer in order.
@@ -363,13 +366,4 @@ func (b *base) hint(part, leader, epoch int32) {
 func (b *base) count(e wire.Error) {
 	b.f.Counts.Errors[e]++
 	b.f.Counts.Met.Answers[Answer{b.f.answers, e}]++
-}
-
-// flat appends what w wrote to b, in one piece.
-func flat(b []byte, w *wire.Writer) []byte {
-	for _, r := range w.Vec(nil) {
-		b = append(b, r.Bytes()...)
-		r.Release()
-	}
-	return b
 }

@@ -107,7 +107,7 @@ func (v *vandal) question() []byte {
 	}
 	w := wire.Writer{}
 	w.Request(h, m)
-	return flat(nil, &w)[4:]
+	return w.AppendTo(nil)[4:]
 }
 
 func (v *vandal) hang() {
