@@ -43,6 +43,27 @@ func (a *moment) sooner(b *moment) uint64 {
 	return less
 }
 
+// queue keeps what is due soon apart from the many that wait for long, so that few are ever looked at.
+type queue struct{ soon, later moments }
+
+func (q *queue) len() int { return len(q.soon) + len(q.later) }
+
+func (q *queue) push(now core.Mono, m moment) {
+	if m.at-now > core.Millisecond {
+		q.later.push(m)
+	} else {
+		q.soon.push(m)
+	}
+}
+
+// pop takes the first of all.
+func (q *queue) pop() moment {
+	if len(q.soon) == 0 || len(q.later) > 0 && q.later[0].before(&q.soon[0]) {
+		return q.later.pop()
+	}
+	return q.soon.pop()
+}
+
 // moments is a heap in which each moment has four below it: half as deep as one with two, and the four
 // lie side by side.
 type moments []moment

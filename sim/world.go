@@ -37,7 +37,7 @@ type World struct {
 	drv    driver
 	now    core.Mono
 	seq    uint64
-	q      moments
+	q      queue
 	nodes  []*node
 	net    *netfake.Net
 	fleet  *workload.Fleet
@@ -137,7 +137,7 @@ func (w *World) after(at core.Mono, k what, n *node, s core.ShardID, arg uint64)
 	if n != nil {
 		m.node, m.life = int8(n.id), n.life
 	}
-	w.q.push(m)
+	w.q.push(w.now, m)
 }
 
 // play runs the world to its end.
@@ -147,7 +147,7 @@ func (w *World) play() {
 	}
 	w.limit = patience[forming]
 	w.after(core.Millisecond, dueCheck, nil, 0, 0)
-	for len(w.q) > 0 && w.stage != ended && !w.failed {
+	for w.q.len() > 0 && w.stage != ended && !w.failed {
 		m := w.q.pop()
 		w.now = m.at
 		if m.node >= 0 {

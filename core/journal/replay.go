@@ -34,14 +34,14 @@ func (g *tracked) damage(why string) {
 // a frame that is bad though it was durable damages groups instead.
 func (r *recovery) frame(s *stream, f *file, h *header, meta []byte) bool {
 	proven := h.seq <= s.durable || s.ailing
-	inline := int64(0)
+	inline, kept := int64(0), false
 	if !r.at.walk(meta, func(*rec) {}, func(e *ent) { inline += e.body }) || inline != int64(h.payloadLen) {
 		return r.hole(s, h.seq, h.seq)
 	}
 	at := h.at + headerSize + int64(h.metaLen)
 	var rotten []int64 // positions
 	if inline > 0 {
-		meta = slices.Clone(meta) // the window moves on to the payload
+		meta, kept = slices.Clone(meta), true // the window moves on to the payload
 		r.at.walk(meta, func(*rec) {}, func(e *ent) {
 			if e.body > 0 && !r.intact(at, e) {
 				rotten = append(rotten, at)
@@ -53,7 +53,7 @@ func (r *recovery) frame(s *stream, f *file, h *header, meta []byte) bool {
 		markTornBody.Hit()
 		return false
 	}
-	a := applier{r: r, s: s, f: f, at: h.at + headerSize + int64(h.metaLen), rotten: rotten}
+	a := applier{r: r, s: s, f: f, at: h.at + headerSize + int64(h.metaLen), rotten: rotten, kept: kept && len(meta) <= 4<<10}
 	r.at.walk(meta, a.record, a.entry)
 	return true
 }
@@ -88,6 +88,7 @@ type applier struct {
 	f      *file
 	at     int64 // position of the next inline batch
 	rotten []int64
+	kept   bool     // the meta section is a small copy, which entries may point into
 	g      *tracked // of the record under way; nil: its entries do not matter
 	first  bool     // no entry of it was seen yet
 }
@@ -150,7 +151,10 @@ func (a *applier) entry(e *ent) {
 			out.Bound = min(out.Bound, e.index-1)
 		}
 	}
-	t := TailEntry{Index: e.index, Term: e.term, Type: e.typ, Data: bytes.Clone(e.data)}
+	t := TailEntry{Index: e.index, Term: e.term, Type: e.typ, Data: e.data}
+	if !a.kept {
+		t.Data = bytes.Clone(e.data)
+	}
 	if e.typ == 0 && len(t.Data) > 0 && t.Data[0] == KindBatch {
 		if t.Stub, t.IsBatch = DecodeStub(t.Data); !t.IsBatch {
 			a.g.damage(fmt.Sprintf("entry %d has a stub that this build cannot read", e.index))

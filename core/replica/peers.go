@@ -52,9 +52,10 @@ func (r *Replica) send(m *raftpb.Message) {
 	// A message carries at most maxMsgBatchBytes of batches, or one batch: raft's own limit counts
 	// stubs. The parts are what raft would have sent with a smaller limit.
 	ents := m.Entries
-	part := *m
+	part := &r.part
+	*part = *m
 	for len(ents) > 0 {
-		var bodies []core.Ref
+		bodies := r.bodies[:0]
 		size, k := int64(0), 0
 		for ; k < len(ents); k++ {
 			n := r.log.note(ents[k].Index)
@@ -68,7 +69,9 @@ func (r *Replica) send(m *raftpb.Message) {
 			}
 		}
 		part.Entries = ents[:k:k]
-		if !r.sendOne(&part, bodies) {
+		sent := r.sendOne(part, bodies)
+		clear(bodies)
+		if r.bodies = bodies; !sent {
 			return
 		}
 		part.Index, part.LogTerm = ents[k-1].Index, ents[k-1].Term

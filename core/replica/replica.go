@@ -108,7 +108,9 @@ type Replica struct {
 	appends  []*appending        // oldest first
 	over     *appending          // one that is over, for the next
 	logged   []journal.Entry     // memory of log_
-	fill     []filling           // batches that rode in the journal and are not yet in their segment
+	part     raftpb.Message      // ... and of send
+	bodies   []core.Ref
+	fill     []filling // batches that rode in the journal and are not yet in their segment
 	fillSize int64
 	cut      *cut
 	high     core.Offset // high watermark

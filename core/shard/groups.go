@@ -255,6 +255,7 @@ func (s *Shard) remove(dir string, id core.FileID, path string) {
 
 func (s *Shard) removeGroup(h *hosted) {
 	s.groups.Delete(h.group)
+	s.busy = nil
 	s.detachCoordinator(h)
 	s.guard(h, func() {
 		h.r.Close(func(id core.FileID, path string) { s.remove(h.dir, id, path) })

@@ -46,10 +46,14 @@ func (s *Shard) Leader(g core.GroupID) (core.NodeID, core.Term) {
 }
 
 func (s *Shard) Dirty(r *replica.Replica) {
-	h := s.groups.At(r.Group())
+	h := s.busy
+	if h == nil || h.r != r {
+		h = s.groups.At(r.Group())
+	}
 	if h == nil || h.r != r {
 		return // being born: the shard marks it when it is hosted
 	}
+	s.busy = h
 	s.markDirty(h)
 }
 

@@ -97,6 +97,7 @@ type Shard struct {
 	unsealed []*hosted // wrote since the last seal
 
 	groups   det.Map[core.GroupID, *hosted]
+	busy     *hosted // that was marked dirty last
 	dirty    []*hosted
 	settling []*hosted // those of the round before: memory for the next one
 	changed  []*hosted

@@ -22,8 +22,18 @@ type undo struct {
 	prev   int32 // the record of the write before it to the same sector since the last sync, or -1
 	lo, hi int16 // the bytes of the sector that the write covered
 	sector int64
-	seq    uint32 // of the operation, per file
-	before *[Sector]byte
+	seq    uint32        // of the operation, per file
+	before *[Sector]byte // nil: zeros
+}
+
+var zeros [Sector]byte
+
+// was is what the sector held.
+func (u *undo) was() *[Sector]byte {
+	if u.before == nil {
+		return &zeros
+	}
+	return u.before
 }
 
 // spares are sectors for undo records to use again.
@@ -131,9 +141,13 @@ func (f *file) read(off int64, b []byte) {
 // remember keeps what the sectors of [off, off+n) hold, before operation f.seq changes them.
 func (f *file) remember(off, n int64) {
 	for s := off / Sector; s*Sector < off+n; s++ {
-		f.undos = append(f.undos, undo{prev: f.lastUndo(s), sector: s, seq: f.seq, before: f.spare.take(),
-			lo: int16(max(off-s*Sector, 0)), hi: int16(min(off+n-s*Sector, Sector))})
-		f.read(s*Sector, f.undos[len(f.undos)-1].before[:])
+		u := undo{prev: f.lastUndo(s), sector: s, seq: f.seq,
+			lo: int16(max(off-s*Sector, 0)), hi: int16(min(off+n-s*Sector, Sector))}
+		if p := f.page(s*Sector/pageSize, false); p != nil {
+			u.before = f.spare.take()
+			copy(u.before[:], p[s*Sector%pageSize:])
+		}
+		f.undos = append(f.undos, u)
 		f.setUndo(s, int32(len(f.undos)-1))
 	}
 }
@@ -178,8 +192,10 @@ func (f *file) sync() {
 	for i := range f.undos {
 		u := &f.undos[i]
 		f.last[u.sector] = 0
-		*f.spare = append(*f.spare, u.before)
-		u.before = nil
+		if u.before != nil {
+			*f.spare = append(*f.spare, u.before)
+			u.before = nil
+		}
 	}
 	f.dirty = 0
 	f.undos = f.undos[:0]
@@ -211,7 +227,7 @@ func (f *file) oldest(s int64) [Sector]byte {
 	for u.prev >= 0 {
 		u = &f.undos[u.prev]
 	}
-	return *u.before
+	return *u.was()
 }
 
 func (f *file) dirtySectors() []int64 {
@@ -344,7 +360,7 @@ func (f *file) powerLoss(rng *det.Rand, how loss, now, late core.Mono) {
 func (f *file) undo(s int64, upTo uint32) {
 	i := f.lastUndo(s)
 	for i >= 0 && f.undos[i].seq > upTo {
-		f.put(s*Sector, f.undos[i].before[:])
+		f.put(s*Sector, f.undos[i].was()[:])
 		i = f.undos[i].prev
 	}
 	f.setUndo(s, i)

@@ -188,20 +188,21 @@ func (w *Net) connLeave(now core.Mono, c *conn) {
 	}
 	part := ok && w.hit(w.Weather.Part)
 	c.out.each(func(vec []core.Ref) {
-		body, whole := w.gather(c.node, vec)
+		f, whole := w.forClient(c.node, vec)
 		if ok = ok && whole; !ok {
-			body.Release()
+			w.over(&f)
 			return
 		}
-		sent += int64(body.Len)
-		if part && body.Len > 1 {
+		b := f.bytes()
+		sent += int64(len(b))
+		if part && len(b) > 1 {
 			w.Faults.Parts++
 			part, ok = false, false
-			cut := core.RefOf(body.Bytes()[:w.rng.Between(1, int64(body.Len)-1)])
-			body.Release()
-			body = cut
+			cut := flying{body: core.RefOf(b[:w.rng.Between(1, int64(len(b))-1)])}
+			w.over(&f)
+			f = cut
 		}
-		w.toClient(now, c, flying{body: body})
+		w.toClient(now, c, f)
 	})
 	c.out.reset()
 	if sent > 0 && ok {
@@ -234,8 +235,8 @@ func (w *Net) connArrive(c *conn) {
 		w.sink.Closed(c.id)
 		return
 	}
-	w.sink.Bytes(c.id, f.body.Bytes())
-	f.body.Release()
+	w.sink.Bytes(c.id, f.bytes())
+	w.over(&f)
 }
 
 // HangUp resets every client's connection to a node, and says how many there were.

@@ -67,6 +67,7 @@ type Net struct {
 	homes   []int // per node: connections so far
 	lastID  uint64
 	again   []replay
+	pieces  [][]byte // memory for flying.read
 }
 
 // token kinds
@@ -183,7 +184,8 @@ func (w *Net) Shut() {
 type flying struct {
 	at   core.Mono
 	body core.Ref
-	end  bool // the closing of the connection by the other side
+	read []byte // instead of body: what a client will read, in one piece
+	end  bool   // the closing of the connection by the other side
 }
 
 // way draws how long a frame takes.
@@ -207,6 +209,37 @@ func (w *Net) gather(n core.NodeID, vec []core.Ref) (body core.Ref, whole bool) 
 	_, whole = w.sink.Gather(n, body.Buf.B[:0], vec)
 	return body, whole
 }
+
+// forClient brings what a node sends into one piece of memory that no node sees again.
+func (w *Net) forClient(n core.NodeID, vec []core.Ref) (f flying, whole bool) {
+	if len(vec) == 1 && vec[0].InMemory() {
+		return flying{body: vec[0].Retain()}, true
+	}
+	var b []byte
+	if k := len(w.pieces); k > 0 {
+		b, w.pieces = w.pieces[k-1], w.pieces[:k-1]
+	}
+	f.read, whole = w.sink.Gather(n, slices.Grow(b[:0], int(core.Size(vec))), vec)
+	return f, whole
+}
+
+// bytes are what flies.
+func (f *flying) bytes() []byte {
+	if f.read != nil {
+		return f.read
+	}
+	return f.body.Bytes()
+}
+
+// over gives up what has flown.
+func (w *Net) over(f *flying) {
+	f.body.Release()
+	if f.read != nil && len(w.pieces) < maxPieces {
+		w.pieces = append(w.pieces, f.read)
+	}
+}
+
+const maxPieces = 32
 
 func release(vec []core.Ref) {
 	for _, r := range vec {

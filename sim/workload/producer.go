@@ -19,7 +19,7 @@ type batch struct {
 	first    Value
 	number   int64 // in its stream
 	count    int
-	sizes    []int
+	sizes    [5]int // of its values
 	seq      int32
 	flying   bool
 	tries    int
@@ -50,7 +50,29 @@ type producer struct {
 	every   core.Mono
 	nextAt  core.Mono
 	version int16
-	build   record.Builder
+
+	// Memory for the next request.
+	build  record.Builder
+	value  []byte
+	picked []*batch
+	parts  []int32
+	req    wire.ProduceRequest
+}
+
+// sending is a request on its way, with room of its own for a few batches.
+type sending struct {
+	p      *producer
+	node   core.NodeID
+	picked []*batch
+	parts  []int32
+	first  []Value
+	pid    int64
+	epoch  int16
+	room   struct {
+		picked [4]*batch
+		parts  [4]int32
+		first  [4]Value
+	}
 }
 
 func newProducer(b *base, number uint16, rate int64, of int) *producer {
@@ -121,8 +143,8 @@ func (p *producer) offer(now core.Mono) {
 		if p.f.cfg.Large > 0 && p.rng.Chance(1, p.f.cfg.Large) {
 			low, top, b.count = 20<<10, 60<<10, min(b.count, 2)
 		}
-		for range b.count {
-			b.sizes = append(b.sizes, int(p.rng.Between(low, top)))
+		for i := range b.count {
+			b.sizes[i] = int(p.rng.Between(low, top))
 		}
 		s.counter += uint32(b.count)
 		s.seq += int32(b.count)
@@ -156,8 +178,7 @@ func (p *producer) init(now core.Mono) {
 func (p *producer) send(now core.Mono, n core.NodeID) core.Mono {
 	next := core.Never
 	for p.flights[n] < inFlight {
-		var picked []*batch
-		var parts []int32
+		picked, parts := p.picked[:0], p.parts[:0]
 		for _, s := range p.streams {
 			if p.meta.leader[s.part] != n {
 				continue
@@ -173,6 +194,7 @@ func (p *producer) send(now core.Mono, n core.NodeID) core.Mono {
 				}
 			}
 		}
+		p.picked, p.parts = picked, parts
 		if len(picked) == 0 {
 			return next
 		}
@@ -186,8 +208,15 @@ func (p *producer) send(now core.Mono, n core.NodeID) core.Mono {
 }
 
 func (p *producer) request(n core.NodeID, picked []*batch, parts []int32) {
-	t := wire.ProduceRequestTopic{Name: p.f.cfg.Topic, TopicId: p.meta.topicID}
-	first := make([]Value, len(picked))
+	if len(p.req.TopicData) == 0 {
+		p.req = wire.ProduceRequest{Acks: -1, TimeoutMs: 1000, TopicData: make([]wire.ProduceRequestTopic, 1)}
+	}
+	t := &p.req.TopicData[0]
+	t.Name, t.TopicId, t.PartitionData = p.f.cfg.Topic, p.meta.topicID, t.PartitionData[:0]
+	x := &sending{p: p, node: n, pid: p.pid, epoch: p.epoch}
+	x.picked = append(x.room.picked[:0], picked...)
+	x.parts = append(x.room.parts[:0], parts...)
+	x.first = x.room.first[:0]
 	for i, b := range picked {
 		if b.bytes == nil {
 			b.bytes = p.encode(b)
@@ -198,17 +227,12 @@ func (p *producer) request(n core.NodeID, picked []*batch, parts []int32) {
 		} else {
 			b.began = p.f.env.Now()
 		}
-		first[i] = b.first
+		x.first = append(x.first, b.first)
 		t.PartitionData = append(t.PartitionData, wire.ProduceRequestPartition{Index: parts[i], Records: core.RefOf(b.bytes)})
 	}
-	req := wire.ProduceRequest{Acks: -1, TimeoutMs: 1000, TopicData: []wire.ProduceRequestTopic{t}}
 	p.flights[n]++
-	pid, epoch := p.pid, p.epoch
-	c := p.ask(n, wire.KeyProduce, p.version, &req, func(m wire.Message) {
-		p.flights[n]--
-		p.answered(m, picked, parts, pid, epoch)
-	})
-	c.first, c.parts = first, parts
+	c := p.ask(n, wire.KeyProduce, p.version, &p.req, x.answered)
+	c.first, c.parts = x.first, x.parts
 	for i := range t.PartitionData {
 		t.PartitionData[i].Records.Release()
 	}
@@ -218,29 +242,30 @@ func (p *producer) encode(b *batch) []byte {
 	p.build.Reset()
 	p.build.Producer(p.pid, p.epoch, b.seq)
 	at := p.f.clock()
-	var buf []byte
-	for i, n := range b.sizes {
+	for i, n := range b.sizes[:b.count] {
 		v := b.first
 		v.Counter += uint32(i)
-		buf = appendValue(buf[:0], v, n)
-		p.build.Append(record.Record{Timestamp: at, Value: buf})
+		p.value = appendValue(p.value[:0], v, n)
+		p.build.Append(record.Record{Timestamp: at, Value: p.value})
 	}
 	return append([]byte(nil), p.build.Build()...)
 }
 
-func (p *producer) answered(m wire.Message, picked []*batch, parts []int32, pid int64, epoch int16) {
+func (x *sending) answered(m wire.Message) {
+	p := x.p
+	p.flights[x.node]--
 	r, _ := m.(*wire.ProduceResponse)
 	now := p.f.env.Now()
-	for i, b := range picked {
+	for i, b := range x.picked {
 		b.flying = false
 		b.notUntil = now + p.backoff()
-		if r == nil || pid != p.pid || epoch != p.epoch {
+		if r == nil || x.pid != p.pid || x.epoch != p.epoch {
 			continue // unknown: under the old id it is abandoned already
 		}
 		for _, t := range r.Responses {
 			for j := range t.PartitionResponses {
-				if a := &t.PartitionResponses[j]; a.Index == parts[i] {
-					p.verdict(b, p.streams[parts[i]], a)
+				if a := &t.PartitionResponses[j]; a.Index == x.parts[i] {
+					p.verdict(b, p.streams[x.parts[i]], a)
 				}
 			}
 		}
