@@ -236,7 +236,7 @@ func (s fieldSet) has(f field) bool { return s>>f&1 == 1 }
 
 var (
 	fieldByName  = map[string]field{"op": fOp, "outcome": fOutcome}
-	fieldNames   = [noField]string{fOp: "op", fOutcome: "outcome"}
+	fieldKeys    = [noField]string{fOp: `"op":`, fOutcome: `"outcome":`} // as programs write them
 	kindByName   = map[string]Kind{}
 	allowed      [kinds][outcomes]fieldSet
 	required     [kinds][outcomes]fieldSet
@@ -246,7 +246,7 @@ var (
 func init() {
 	for f := range fields {
 		fieldByName[rules[f].name] = f
-		fieldNames[f] = rules[f].name
+		fieldKeys[f] = `"` + rules[f].name + `":`
 	}
 	common := fieldSet(1<<fProcess | 1<<fCall | 1<<fDone)
 	for k := range kinds {

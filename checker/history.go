@@ -115,7 +115,7 @@ type Log struct {
 	parts  []*topicPart
 	name   func(part int32) string
 	seen   map[latestKey]latest
-	next   map[readerKey]cursor
+	next   map[readerKey]*cursor
 	held   int64 // bytes, roughly
 }
 
@@ -141,7 +141,7 @@ type latest struct {
 
 // NewLog judges partitions 0 to n-1 of one topic. report is called for each violation, at once.
 func NewLog(n int, report func(Violation)) *Log {
-	l := &Log{report: report, seen: map[latestKey]latest{}, next: map[readerKey]cursor{}}
+	l := &Log{report: report, seen: map[latestKey]latest{}, next: map[readerKey]*cursor{}}
 	l.name = func(part int32) string { return fmt.Sprintf("partition %d", part) }
 	for range n {
 		l.grow()
@@ -323,24 +323,35 @@ func (l *Log) place(v Value, at core.Offset, how string) {
 
 // Assigned: a reader begins, or begins again, at an offset of a partition.
 func (l *Log) Assigned(reader int, part int32, at core.Offset) {
-	l.moved(readerKey{reader, part}, cursor{at, -1})
+	*l.begin(reader, part, at) = cursor{at, -1}
+}
+
+// begin is where a reader is in a partition: at, when this is the first that is heard of it.
+func (l *Log) begin(reader int, part int32, at core.Offset) *cursor {
+	k := readerKey{reader, part}
+	c := l.next[k]
+	if c == nil {
+		c = &cursor{at, -1}
+		l.next[k] = c
+		l.held += 80
+	}
+	return c
 }
 
 // Read: a reader's poll op gave it a record. A7 and A8 compare with the poll before, A9 and A10 with
 // the record before in the same poll.
 func (l *Log) Read(reader int, part int32, op int64, at core.Offset, v Value) {
 	l.Reads++
-	l.follow(reader, part, op, at, 1)
+	first := core.Offset(0)
+	if l.Sparse {
+		first = at
+	}
+	l.follow(reader, part, l.begin(reader, part, first), op, at, 1)
 	l.read(part, at, v)
 }
 
 // follow holds n records from at on, that a poll gave a reader, against what must come next.
-func (l *Log) follow(reader int, part int32, op int64, at, n core.Offset) {
-	k := readerKey{reader, part}
-	c, ok := l.next[k]
-	if !ok && l.Sparse {
-		c = cursor{at, op}
-	}
+func (l *Log) follow(reader int, part int32, c *cursor, op int64, at, n core.Offset) {
 	ids := [2]string{"A7", "A8"}
 	if c.op == op {
 		ids = [2]string{"A9", "A10"}
@@ -351,13 +362,7 @@ func (l *Log) follow(reader int, part int32, op int64, at, n core.Offset) {
 	case at < c.at:
 		l.fail(ids[1], "reader %d of %s was given offset %d again, %d must come next", reader, l.name(part), at, c.at)
 	}
-	l.moved(k, cursor{at + n, op})
-}
-
-func (l *Log) moved(k readerKey, c cursor) {
-	before := len(l.next)
-	l.next[k] = c
-	l.held += 64 * int64(len(l.next)-before)
+	*c = cursor{at + n, op}
 }
 
 func (l *Log) read(part int32, at core.Offset, v Value) {

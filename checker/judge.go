@@ -63,6 +63,7 @@ type Judge struct {
 	verdict Verdict
 	kept    map[string]int
 	places  map[Place]int32
+	lately  int32 // the partition that was named last
 	names   []Place
 	tracks  []*track // by the number of the partition
 	cells   map[cellKey]*Object
@@ -125,7 +126,11 @@ func (j *Judge) found(v Violation) {
 
 func (j *Judge) place(o *Op) (int32, error) {
 	p := Place{o.Topic, o.Partition}
+	if l := int(j.lately); l < len(j.names) && j.names[l] == p {
+		return j.lately, nil
+	}
 	if n, ok := j.places[p]; ok {
+		j.lately = n
 		return n, nil
 	}
 	n := int32(len(j.names))
@@ -321,17 +326,14 @@ func (t *track) since(producer uint16, pid int64) uint16 {
 
 func (j *Judge) fetch(o *Op, n int32) error {
 	reader := int(o.Process)
-	k := readerKey{reader, n}
-	if _, ok := j.Log.next[k]; !ok {
-		j.Log.Assigned(reader, n, core.Offset(o.From))
-	}
+	c := j.Log.begin(reader, n, core.Offset(o.From))
 	if o.Outcome != OK {
-		if o.Error == "OFFSET_OUT_OF_RANGE" && j.Log.next[k].at == core.Offset(o.From) {
+		if o.Error == "OFFSET_OUT_OF_RANGE" && c.at == core.Offset(o.From) {
 			j.Log.OutOfRange(reader, n, core.Offset(o.From))
 		}
 		return nil
 	}
-	end, err := j.runs(o, n)
+	end, err := j.runs(o, n, c)
 	if err != nil {
 		return err
 	}
@@ -344,7 +346,7 @@ func (j *Judge) fetch(o *Op, n int32) error {
 }
 
 // runs tells of the records that an operation gave. It returns the offset after the last of them.
-func (j *Judge) runs(o *Op, n int32) (end core.Offset, err error) {
+func (j *Judge) runs(o *Op, n int32, c *cursor) (end core.Offset, err error) {
 	sum := 0
 	poll := j.verdict.Operations
 	for _, b := range o.Bad {
@@ -356,7 +358,7 @@ func (j *Judge) runs(o *Op, n int32) (end core.Offset, err error) {
 			return 0, err
 		}
 		at, count := core.Offset(r[0]), core.Offset(r[3])
-		j.Log.follow(int(o.Process), n, poll, at, count)
+		j.Log.follow(int(o.Process), n, c, poll, at, count)
 		j.Log.Reads += r[3]
 		for i := range count {
 			w := Value{v.Producer, v.Partition, v.Counter + uint32(i)}
@@ -393,11 +395,9 @@ func (j *Judge) scan(o *Op, n int32, t *track) error {
 	if have != o.Count {
 		return fmt.Errorf("%w: a batch of %d records shows %d", ErrHistory, o.Count, have)
 	}
-	if _, ok := j.Log.next[readerKey{int(o.Process), n}]; !ok {
-		j.Log.Assigned(int(o.Process), n, core.Offset(o.Base))
-	}
+	c := j.Log.begin(int(o.Process), n, core.Offset(o.Base))
 	j.Log.Scanned(n, core.Offset(o.Base), int32(o.Count), o.PID, int16(o.Epoch), int32(o.Seq))
-	if _, err := j.runs(o, n); err != nil {
+	if _, err := j.runs(o, n, c); err != nil {
 		return err
 	}
 	for i, at := range o.Times {

@@ -34,8 +34,10 @@ type Reader struct {
 	busy  []int64 // by process: when its last operation ended that is no produce
 	names map[string]string
 	sizes int                       // bytes of names
-	last  [fields]string            // the text that each field had last
+	last  [fields][8]string         // texts that each field had, the last of each ending
 	after [kinds][noField + 1]field // the field that stood behind each one last
+	next  [kinds]Kind               // the operation that came behind each one last
+	kind  Kind                      // of the operation before
 	p     parser
 	ended bool
 }
@@ -45,7 +47,7 @@ func NewReader(r io.Reader) (*Reader, error) {
 	d := &Reader{in: bufio.NewScanner(r), names: map[string]string{}}
 	d.in.Buffer(make([]byte, 64<<10), maxLine)
 	d.in.Split(wholeLines)
-	line, err := d.next()
+	line, err := d.scan()
 	if err == io.EOF {
 		return nil, d.bad("the file is empty")
 	}
@@ -72,7 +74,7 @@ func (d *Reader) bad(format string, args ...any) error {
 	return fmt.Errorf("%w: line %d: %s", ErrHistory, d.line, fmt.Sprintf(format, args...))
 }
 
-func (d *Reader) next() ([]byte, error) {
+func (d *Reader) scan() ([]byte, error) {
 	d.line++
 	if d.in.Scan() {
 		return d.in.Bytes(), nil
@@ -161,7 +163,7 @@ func (d *Reader) Next(o *Op) error {
 	if d.ended {
 		return io.EOF
 	}
-	line, err := d.next()
+	line, err := d.scan()
 	if err == io.EOF {
 		return d.bad("the history ends without its last line {\"end\":N}: it was cut off after %d operations", d.Read)
 	}
@@ -172,10 +174,11 @@ func (d *Reader) Next(o *Op) error {
 		return d.end(line)
 	}
 	d.reset(o)
-	d.p = parser{b: line, d: d}
+	d.p.b, d.p.at = line, 0
 	if err := d.p.operation(o); err != nil {
 		return d.bad("%v", err)
 	}
+	d.kind = o.Kind
 	d.Read++
 	return d.ordered(o)
 }
@@ -188,7 +191,7 @@ func (d *Reader) end(line []byte) error {
 	if n != d.Read {
 		return d.bad("the last line counts %d operations, %d were read", n, d.Read)
 	}
-	if _, err := d.next(); err != io.EOF {
+	if _, err := d.scan(); err != io.EOF {
 		return d.bad("something follows the last line")
 	}
 	d.ended = true
@@ -224,10 +227,15 @@ func (d *Reader) ordered(o *Op) error {
 	return nil
 }
 
-// name keeps one copy of each text.
+// name keeps one copy of each text. Names of one kind differ mostly at their ends, so what the field
+// held with the same end is tried before the map.
 func (d *Reader) name(f field, b []byte) string {
-	if d.last[f] == string(b) {
-		return d.last[f]
+	if len(b) == 0 {
+		return ""
+	}
+	last := &d.last[f][b[len(b)-1]%8]
+	if *last == string(b) {
+		return *last
 	}
 	s, ok := d.names[string(b)]
 	if !ok {
@@ -239,7 +247,7 @@ func (d *Reader) name(f field, b []byte) string {
 		d.sizes += len(s) + 64
 		d.names[s] = s
 	}
-	d.last[f] = s
+	*last = s
 	return s
 }
 
@@ -285,7 +293,7 @@ func (p *parser) operation(o *Op) error {
 	f := noField
 	for {
 		var err error
-		if f, err = p.key(&p.d.after[o.Kind][f]); err != nil {
+		if f, err = p.field(&p.d.after[o.Kind][f]); err != nil {
 			return err
 		}
 		if seen.has(f) {
@@ -333,21 +341,23 @@ func named(s fieldSet) string {
 	return strings.Join(names, ", ")
 }
 
-// key reads the name of a field. Lines are written by programs, so the one that stood here the last
+// field reads the name of a field. Lines are written by programs, so the one that stood here the last
 // time is tried first.
-func (p *parser) key(guess *field) (field, error) {
+func (p *parser) field(guess *field) (field, error) {
+	if k := fieldKeys[*guess]; len(p.b)-p.at >= len(k) && string(p.b[p.at:p.at+len(k)]) == k {
+		p.at += len(k)
+		return *guess, nil
+	}
 	raw, err := p.raw()
 	if err != nil {
 		return 0, err
 	}
-	if fieldNames[*guess] != string(raw) {
-		f, ok := fieldByName[string(raw)]
-		if !ok {
-			return 0, fmt.Errorf("unknown field %q", raw)
-		}
-		*guess = f
+	f, ok := fieldByName[string(raw)]
+	if !ok {
+		return 0, fmt.Errorf("unknown field %q", raw)
 	}
-	return *guess, p.want(':')
+	*guess = f
+	return f, p.want(':')
 }
 
 func (p *parser) value(f field, o *Op) (err error) {
@@ -385,11 +395,15 @@ func (p *parser) words(f field, o *Op) error {
 		return err
 	}
 	if f == fOp {
-		k, ok := kindByName[string(raw)]
-		if !ok {
-			return fmt.Errorf("unknown op %q", raw)
+		guess := &p.d.next[p.d.kind]
+		if kindRules[*guess].name != string(raw) {
+			k, ok := kindByName[string(raw)]
+			if !ok {
+				return fmt.Errorf("unknown op %q", raw)
+			}
+			*guess = k
 		}
-		o.Kind = k
+		o.Kind = *guess
 		return nil
 	}
 	for i, n := range outcomeNames {
@@ -447,19 +461,24 @@ func (p *parser) truth() (bool, error) {
 // number reads an integer as JSON writes it: no plus, no leading zero, no fraction.
 func (p *parser) number(r *fieldRule) (int64, error) {
 	p.space()
-	from := p.at
-	neg := p.at < len(p.b) && p.b[p.at] == '-'
+	b, from := p.b, p.at
+	digits := from
+	neg := from < len(b) && b[from] == '-'
 	if neg {
-		p.at++
+		digits++
 	}
-	digits := p.at
 	var n uint64
-	for p.at < len(p.b) && p.b[p.at] >= '0' && p.b[p.at] <= '9' {
-		n = n*10 + uint64(p.b[p.at]-'0')
-		p.at++
+	at := digits
+	for ; at < len(b); at++ {
+		c := b[at] - '0'
+		if c > 9 {
+			break
+		}
+		n = n*10 + uint64(c)
 	}
-	size := p.at - digits
-	if size == 0 || size > 19 || n > 1<<63-1 || size > 1 && p.b[digits] == '0' {
+	p.at = at
+	size := at - digits
+	if size == 0 || size > 19 || n > 1<<63-1 || size > 1 && b[digits] == '0' {
 		return 0, fmt.Errorf("no whole number at byte %d", from+1)
 	}
 	v := int64(n)

@@ -77,7 +77,7 @@ func (r *Report) object(obj *checker.Object, o *Options) error {
 		exact, wrong, size = true, !ok, int64(len(obj.Register))
 		windows = func(emit func(window)) { registerWindows(obj.Register, least, emit) }
 	default:
-		windows = func(emit func(window)) { cellWindows(obj.Cell, 1, emit) }
+		windows = func(emit func(window)) { cellWindows(obj.Cell, least, emit) }
 	}
 	r.Objects++
 	if exact && !wrong && r.Operations >= o.Operations {
