@@ -38,6 +38,11 @@ func (a *admin) topic(k checker.Kind, out checker.Outcome, e, id string, count i
 	})
 }
 
+// uncounted is an answer that a topic exists, without the number of its partitions.
+func (a *admin) uncounted() {
+	a.add(meta, func(o *checker.Op) { o.Topic, o.TopicID, o.Exists = "a", "1", true })
+}
+
 func (a *admin) config(k checker.Kind, value string) {
 	a.add(k, func(o *checker.Op) { o.Resource, o.Key, o.Value = "topic a", "retention.ms", value })
 }
@@ -114,6 +119,23 @@ var cells = []struct {
 			a.topic(meta, ok, "", "", 0)
 			a.topic(meta, ok, "", "1", 3)
 		}},
+	{"L2", "refused for now, and done",
+		func(a *admin) {
+			a.topic(create, ok, "", "1", 3)
+			a.topic(remove, fail, "NOT_CONTROLLER", "", 0)
+			a.topic(meta, ok, "", "", 0)
+		},
+		func(a *admin) {
+			a.topic(create, ok, "", "1", 3)
+			a.topic(remove, fail, "NOT_CONTROLLER", "", 0)
+			a.topic(meta, ok, "", "1", 3)
+		}},
+	{"L2", "partitions that nobody counted, and then two counts",
+		func(a *admin) { a.uncounted(); a.topic(meta, ok, "", "1", 3); a.topic(meta, ok, "", "1", 5) },
+		func(a *admin) { a.uncounted(); a.topic(meta, ok, "", "1", 3); a.uncounted() }},
+	{"L2", "growth of what nobody counted",
+		func(a *admin) { a.uncounted(); a.topic(grow, ok, "", "", 5); a.topic(meta, ok, "", "1", 3) },
+		func(a *admin) { a.uncounted(); a.topic(grow, fail, bad, "", 5); a.topic(meta, ok, "", "1", 7) }},
 	{"L3", "an acknowledged setting is not there",
 		func(a *admin) { a.config(checker.AlterConfig, "1"); a.config(checker.DescribeConfig, "") },
 		func(a *admin) { a.config(checker.DescribeConfig, ""); a.config(checker.AlterConfig, "1") }},

@@ -80,7 +80,7 @@ type cellState struct {
 	any    bool // nothing is known yet: what is seen first counts
 	exists bool
 	id     string // "": not known
-	count  int64
+	count  int64  // of partitions, of a topic that exists; 0: not known
 	value  string
 }
 
@@ -90,11 +90,17 @@ func cellModel(start cellState) porcupine.Model {
 		Init: func() []any { return []any{start} },
 		Step: func(state, in, _ any) []any {
 			s, o := state.(cellState), in.(input).cell
+			if o.Outcome == checker.Fail {
+				if s.refuses(o) {
+					return []any{s}
+				}
+				return nil
+			}
 			next, ok := s.after(o)
 			switch {
 			case o.Outcome == checker.Unknown && ok && next != s:
 				return []any{s, next}
-			case o.Outcome == checker.Unknown || ok && o.Outcome == checker.OK || s.refuses(o):
+			case o.Outcome == checker.Unknown || ok:
 				return []any{next}
 			}
 			return nil
@@ -141,6 +147,9 @@ func (s cellState) after(o *checker.CellOp) (cellState, bool) {
 	if s.id == "" {
 		s.id = o.ID
 	}
+	if s.count == 0 {
+		s.count = o.Count
+	}
 	return s, (o.ID == "" || s.id == o.ID) && (o.Count == 0 || s.count == o.Count)
 }
 
@@ -157,11 +166,8 @@ func adopted(o *checker.CellOp) (cellState, bool) {
 	return cellState{exists: true, id: o.ID, count: o.Count}, true
 }
 
-// refuses says whether an operation may fail in this state, for a reason that speaks of it.
+// refuses says whether an operation that failed may have, in this state.
 func (s cellState) refuses(o *checker.CellOp) bool {
-	if o.Outcome != checker.Fail {
-		return false
-	}
 	if s.any {
 		return true
 	}
@@ -171,7 +177,7 @@ func (s cellState) refuses(o *checker.CellOp) bool {
 	case "UNKNOWN_TOPIC_OR_PARTITION", "UNKNOWN_TOPIC_ID":
 		return !s.exists
 	case "INVALID_PARTITIONS":
-		return !s.exists || o.Kind == checker.GrowTopic && o.Count <= s.count
+		return !s.exists || o.Kind == checker.GrowTopic && (s.count == 0 || o.Count <= s.count)
 	}
 	return true // the broker was busy, or the like
 }

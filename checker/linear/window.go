@@ -266,7 +266,7 @@ func lastState(w []piece, s cellState) (cellState, bool) {
 			continue
 		}
 		if o.Kind == checker.Metadata || o.Kind == checker.DescribeConfig {
-			if p.Call > end && (s.any || s.exists && s.id == "") {
+			if p.Call > end && (s.any || s.exists && (s.id == "" || s.count == 0)) {
 				s, _ = s.after(o)
 			}
 			continue
@@ -278,6 +278,9 @@ func lastState(w []piece, s cellState) (cellState, bool) {
 		}
 		if !ok && o.Kind == checker.CreateTopic {
 			next, ok = cellState{exists: true, id: o.ID, count: o.Count}, true
+		}
+		if !ok && o.Kind == checker.GrowTopic { // it was seen before it ended
+			next, ok = cellState{exists: true, id: s.id, count: o.Count}, true
 		}
 		certain = certain && ok
 		s, end = next, max(end, p.Ret)
