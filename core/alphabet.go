@@ -1,5 +1,7 @@
 package core
 
+import "encoding/binary"
+
 // EventKind says what the world tells a shard.
 type EventKind uint8
 
@@ -73,16 +75,33 @@ const (
 	Stopped                          // StopAsked was honoured: the process may end
 	Fatal                            // the node must end at once; Text says why (an error that names the remedy)
 	Note                             // a line for the log: N is its level as in log/slog, Text is logfmt ("msg=... key=value")
+	Space                            // how large the volume of the data directory is: JobDone(Op) carries SpaceBytes, or an error
 )
 
 var effectNames = [...]string{"?", "SendConn", "CloseConn", "CreditConn", "OpenGate", "SendPeer", "AcceptPeer", "ClosePeer", "DropPeer",
-	"Create", "Write", "SyncFile", "Truncate", "Read", "Remove", "Run", "MailOut", "Stopped", "Fatal", "Note"}
+	"Create", "Write", "SyncFile", "Truncate", "Read", "Remove", "Run", "MailOut", "Stopped", "Fatal", "Note", "Space"}
 
 func (k EffectKind) String() string {
 	if int(k) < len(effectNames) {
 		return effectNames[k]
 	}
 	return "?"
+}
+
+// SpaceBytes is the answer to a Space: the bytes of the volume, and those of them that this process may
+// still use.
+func SpaceBytes(total, usable int64) []byte {
+	b := binary.BigEndian.AppendUint64(nil, uint64(total))
+	return binary.BigEndian.AppendUint64(b, uint64(usable))
+}
+
+// SpaceOf reads the answer to a Space; -1 and -1 when the driver could not tell.
+func SpaceOf(ev *Event) (total, usable int64) {
+	if ev.Err != OK || ev.Body.Len != 16 {
+		return -1, -1
+	}
+	b := ev.Body.Bytes()
+	return int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))
 }
 
 // A connection may have Credits frames unanswered at the start; each frame read uses one up.

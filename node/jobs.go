@@ -52,6 +52,15 @@ func (j *jobs) add(l *loop, e *core.Effect, vec []core.Ref) {
 	j.more.Signal()
 }
 
+// space has a worker ask how large the volume is: a network file system may take its time.
+func (j *jobs) space(l *loop, op core.OpID) {
+	ask := &core.Job{Name: "space", Do: func([][]byte) ([]byte, core.Errno) {
+		total, usable, err := j.n.disk.Space()
+		return core.SpaceBytes(total, usable), err
+	}}
+	j.add(l, &core.Effect{Kind: core.Run, Op: op, Job: ask}, nil)
+}
+
 func (j *jobs) work() {
 	for {
 		j.mu.Lock()

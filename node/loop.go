@@ -235,6 +235,8 @@ func (l *loop) dispatch() {
 			l.n.disk.Do(e, vec)
 		case core.Run:
 			l.n.jobs.add(l, e, vec)
+		case core.Space:
+			l.n.jobs.space(l, e.Op)
 		case core.MailOut:
 			m := [1]core.Event{{Kind: core.MailIn, Shard: l.id, Mail: e.Mail}}
 			l.n.loops[e.Shard].leave(m[:])

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +32,9 @@ func wire(o *Options, boot core.Boot) (*engine, error) {
 	}
 	cfg := shard.Config{Node: o.NodeID, Shards: o.Shards, Seed: binary.LittleEndian.Uint64(seed[:]),
 		Peers: []core.NodeID{o.NodeID}, Static: static, Unzip: unzip}
+	if cfg.DataDir, err = filepath.Abs(o.Dir); err != nil {
+		return nil, err
+	}
 	for _, p := range o.Peers {
 		if p.ID != o.NodeID {
 			cfg.Peers = append(cfg.Peers, p.ID)

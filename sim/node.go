@@ -335,6 +335,9 @@ func (w *World) effect(n *node, s core.ShardID, e *core.Effect) {
 		w.after(n.disk.Submit(w.now, e, vec), dueDisk, n, s, uint64(e.File))
 	case core.Run:
 		w.runJob(n, s, e)
+	case core.Space: // a simulated disk is as large as it needs to be
+		n.jobs = append(n.jobs, job{op: e.Op, shard: s, err: core.ErrRefuse})
+		w.after(w.now+core.Millisecond, dueJob, n, s, uint64(e.Op))
 	case core.MailOut:
 		w.post(n, s, e)
 	case core.Stopped:

@@ -104,7 +104,7 @@ func newDelete(n noun, short string, check func(ctx context.Context, adm *kadm.C
 					if dry {
 						continue
 					}
-					if err := confirm(c, yes, name); err != nil {
+					if err := confirm(c, yes, "", name); err != nil {
 						return err
 					}
 					if err := remove(ctx, adm, name); err != nil {

@@ -23,9 +23,9 @@ import (
 const commandTimeout = 30 * time.Second
 
 func newTopic() *cobra.Command {
-	return parent("topic", "Create, list, describe, change and delete topics",
+	return parent("topic", "Create, list, describe, change, trim and delete topics",
 		newTopicCreate(), newTopicList(), newTopicDescribe(), newTopicAlter(), newTopicAddPartitions(),
-		newTopicDelete())
+		newTopicTrim(), newTopicDelete())
 }
 
 var topics = noun{"topic", completeTopics}
@@ -139,63 +139,6 @@ func createError(ctx context.Context, adm *kadm.Client, name string, replicas in
 	return e
 }
 
-func newTopicAlter() *cobra.Command {
-	var q question
-	var sets, unsets []string
-	var dry bool
-	c := &cobra.Command{
-		Use:     "alter NAME -c KEY=VALUE",
-		Short:   "Change a topic's configuration",
-		Example: "  karst topic alter orders -c min.insync.replicas=2\n  karst topic alter orders --unset retention.ms",
-		Args:    exactly(1, "one topic name"),
-		RunE: func(c *cobra.Command, args []string) error {
-			kvs, err := pairs("-c", sets)
-			if err != nil {
-				return err
-			}
-			if len(kvs)+len(unsets) == 0 {
-				return catalogue.BadArgument.New("nothing to change").Try(c.Example)
-			}
-			var changes []kadm.AlterConfig
-			for _, k := range sortedKeys(kvs) {
-				changes = append(changes, kadm.AlterConfig{Op: kadm.SetConfig, Name: k, Value: kvs[k]})
-			}
-			for _, k := range unsets {
-				changes = append(changes, kadm.AlterConfig{Op: kadm.DeleteConfig, Name: k})
-			}
-			return q.ask(c, func(ctx context.Context, adm *kadm.Client) error {
-				alter := adm.AlterTopicConfigs
-				if dry {
-					alter = adm.ValidateAlterTopicConfigs
-				}
-				resp, err := alter(ctx, changes, args[0])
-				if err == nil {
-					for _, r := range resp {
-						if r.Err != nil {
-							return link.Explain(r.Err, r.ErrMessage, "alter topic %q", args[0])
-						}
-					}
-					type altered struct {
-						Topic   string   `json:"topic"`
-						Changed []string `json:"changed"`
-					}
-					names := append(sortedKeys(kvs), unsets...)
-					return q.print(c, altered{args[0], names}, func(w io.Writer) {
-						fmt.Fprintf(w, "altered %s: %s\n", args[0], strings.Join(names, ", "))
-					})
-				}
-				return link.Explain(err, "", "alter topic %q", args[0])
-			})
-		},
-		ValidArgsFunction: completeTopics,
-	}
-	c.Flags().StringArrayVarP(&sets, "config", "c", nil, "KEY=VALUE to set; may be repeated")
-	c.Flags().StringArrayVar(&unsets, "unset", nil, "KEY that goes back to its default; may be repeated")
-	c.Flags().BoolVar(&dry, "dry-run", false, "only check whether it would work")
-	q.register(c)
-	return c
-}
-
 func newTopicAddPartitions() *cobra.Command {
 	var q question
 	var num int
@@ -253,15 +196,16 @@ func newTopicDelete() *cobra.Command {
 		func(name string, gone bool) any { return deleted{name, gone} })
 }
 
-// confirm has the name typed on a terminal, and refuses where nobody can be asked.
-func confirm(c *cobra.Command, yes bool, name string) error {
+// confirm has the name typed on a terminal, and refuses where nobody can be asked. what is what goes: "",
+// or "12 records of ".
+func confirm(c *cobra.Command, yes bool, what, name string) error {
 	if yes {
 		return nil
 	}
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		return catalogue.NotConfirmed.New("deleting %q needs to be confirmed", name)
+		return catalogue.NotConfirmed.New("deleting %s%q needs to be confirmed", what, name)
 	}
-	fmt.Fprintf(c.ErrOrStderr(), "This deletes %q for ever. Type its name to go on: ", name)
+	fmt.Fprintf(c.ErrOrStderr(), "This deletes %s%q for ever. Type its name to go on: ", what, name)
 	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 	if strings.TrimSpace(line) != name {
 		return catalogue.NotConfirmed.New("%q was not typed, nothing was deleted", name)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -80,14 +81,22 @@ func newTopicList() *cobra.Command {
 }
 
 type shownPartition struct {
-	Partition int32   `json:"partition"`
-	Leader    int32   `json:"leader"`
-	Epoch     int32   `json:"epoch"`
-	Replicas  []int32 `json:"replicas"`
-	ISR       []int32 `json:"isr"`
-	Start     int64   `json:"log_start_offset"`
-	High      int64   `json:"high_watermark"`
-	Error     string  `json:"error,omitempty"`
+	Partition int32       `json:"partition"`
+	Leader    int32       `json:"leader"`
+	Epoch     int32       `json:"epoch"`
+	Replicas  []int32     `json:"replicas"`
+	ISR       []int32     `json:"isr"`
+	Start     int64       `json:"log_start_offset"`
+	High      int64       `json:"high_watermark"`
+	Error     string      `json:"error,omitempty"`
+	Size      int64       `json:"size_bytes"` // of the leader's copy; -1: not known
+	Copies    []shownCopy `json:"copies"`
+}
+
+// shownCopy is one replica's share of a disk.
+type shownCopy struct {
+	Node int32 `json:"node"`
+	Size int64 `json:"size_bytes"` // -1: its node does not answer, or has no working copy
 }
 
 type shownConfig struct {
@@ -118,6 +127,7 @@ func showTopic(ctx context.Context, adm *kadm.Client, name string) (shownTopic, 
 	// A partition without a leader has no offsets now; the rest is worth showing all the same.
 	starts, _ := adm.ListStartOffsets(ctx, name)
 	ends, _ := adm.ListEndOffsets(ctx, name)
+	sizes := copySizes(ctx, adm, d)
 	for _, p := range d.Partitions.Sorted() {
 		sp := shownPartition{Partition: p.Partition, Leader: p.Leader, Epoch: p.LeaderEpoch,
 			Replicas: p.Replicas, ISR: p.ISR, Start: -1, High: -1}
@@ -129,6 +139,17 @@ func showTopic(ctx context.Context, adm *kadm.Client, name string) (shownTopic, 
 		}
 		if o, ok := ends.Lookup(name, p.Partition); ok && o.Err == nil {
 			sp.High = o.Offset
+		}
+		sp.Size, sp.Copies = -1, []shownCopy{}
+		for _, n := range p.Replicas {
+			c := shownCopy{n, -1}
+			if size, ok := sizes[copyOf{n, p.Partition}]; ok {
+				c.Size = size
+			}
+			if n == p.Leader {
+				sp.Size = c.Size
+			}
+			sp.Copies = append(sp.Copies, c)
 		}
 		s.Shown = append(s.Shown, sp)
 	}
@@ -147,14 +168,32 @@ func showTopic(ctx context.Context, adm *kadm.Client, name string) (shownTopic, 
 	return s, nil
 }
 
+type copyOf struct{ node, partition int32 }
+
+// copySizes asks every broker what it holds of a topic; those that do not answer are missing.
+func copySizes(ctx context.Context, adm *kadm.Client, d kadm.TopicDetail) map[copyOf]int64 {
+	var set kadm.TopicsSet
+	set.Add(d.Topic, d.Partitions.Numbers()...)
+	all, _ := adm.DescribeAllLogDirs(ctx, set)
+	sizes := map[copyOf]int64{}
+	for node, dirs := range all {
+		dirs.EachPartition(func(p kadm.DescribedLogDirPartition) {
+			if !p.IsFuture {
+				sizes[copyOf{node, p.Partition}] = p.Size
+			}
+		})
+	}
+	return sizes
+}
+
 func (s shownTopic) write(w io.Writer) {
 	fmt.Fprintf(w, "%s: %s, replication factor %d, id %s\n", s.Topic,
 		count(s.Partitions, "partition"), s.Replicas, s.ID)
 	for _, cf := range s.Configs {
-		fmt.Fprintf(w, "  %s = %s\n", cf.Key, cf.Value)
+		fmt.Fprintf(w, "  %s = %s  (%s)\n", cf.Key, cf.Value, strings.ToLower(strings.ReplaceAll(cf.Source, "_", " ")))
 	}
 	var tb table
-	tb.row("PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "START", "END")
+	tb.row("PARTITION", "LEADER", "EPOCH", "REPLICAS", "ISR", "START", "END", "SIZE")
 	known := func(n int64) string {
 		if n < 0 {
 			return "-"
@@ -162,7 +201,7 @@ func (s shownTopic) write(w io.Writer) {
 		return fmt.Sprint(n)
 	}
 	for _, p := range s.Shown {
-		tb.row(p.Partition, known(int64(p.Leader)), p.Epoch, joined(p.Replicas), joined(p.ISR), known(p.Start), known(p.High))
+		tb.row(p.Partition, known(int64(p.Leader)), p.Epoch, joined(p.Replicas), joined(p.ISR), known(p.Start), known(p.High), known(p.Size))
 	}
 	tb.write(w)
 }

@@ -62,6 +62,21 @@ type ListResult struct {
 	Epoch     core.Epoch // leader epoch of the batch, or of the leader; -1 unknown
 }
 
+// LogDir is the data directory of a node and what is in it. Bytes are -1 where they are not known.
+type LogDir struct {
+	Path   string // absolute
+	Total  int64  // bytes of its volume
+	Usable int64  // of them: that may still be used
+	Held   []Held
+}
+
+// Held is one partition of which this node has a copy.
+type Held struct {
+	Part
+	Bytes int64       // of its batches, up to the end of the log
+	Lag   core.Offset // how far the end of the log is behind the high watermark, which is not at all
+}
+
 // AdminErr is how a metadata command failed before it was decided.
 type AdminErr uint8
 
@@ -99,6 +114,10 @@ type Host interface {
 	// Trim raises the log start of a partition to an offset, -1 for its high watermark. done is called when
 	// that is committed, with the log start as it is then.
 	Trim(p Part, to core.Offset, done func(replica.Trimmed))
+
+	// LogDir says what the data directory of this node holds: the copies that work, in order of topic and
+	// partition, without the metadata log.
+	LogDir(done func(LogDir))
 
 	// Coordinate gives req (a request of package coord) to the coordinator of the group. ok is false when
 	// this node does not lead the group's partition of __consumer_offsets (NOT_COORDINATOR), or loads it.

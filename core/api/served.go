@@ -50,6 +50,8 @@ func adminHandlerOf(k wire.Key) func(r *request, body wire.Message) {
 		return initProducerID
 	case wire.KeyDescribeConfigs:
 		return describeConfigs
+	case wire.KeyDescribeLogDirs:
+		return describeLogDirs
 	case wire.KeyAlterConfigs:
 		return alterConfigs
 	case wire.KeyCreatePartitions:

@@ -296,6 +296,25 @@ func (w *world) Trim(p Part, to core.Offset, done func(replica.Trimmed)) {
 	})
 }
 
+// LogDir holds what the logs were filled with, and 100 bytes more.
+func (w *world) LogDir(done func(LogDir)) {
+	w.printf("log dir")
+	w.later("logdir", func(string) {
+		d := LogDir{Path: "/data", Total: 1 << 40, Usable: 1 << 30}
+		for i := range w.View().Topics {
+			t := w.View().Topics[i]
+			for p := range t.Partitions {
+				held := Held{Part: Part{t, int32(p)}, Bytes: 100}
+				for _, b := range w.log(held.Group()).refs {
+					held.Bytes += int64(b.ref.Len)
+				}
+				d.Held = append(d.Held, held)
+			}
+		}
+		done(d)
+	})
+}
+
 func (w *world) Coordinate(group string, req any, done func(any, replica.Outcome)) {
 	w.printf("coordinate %s %s", group, w.show(reflect.ValueOf(req)))
 	w.later("coordinate", func(arg string) {

@@ -80,6 +80,23 @@ type run struct {
 
 func (r *Replica) active() *segment { return r.segs[len(r.segs)-1] }
 
+// Bytes are those of the log's batches, from its first segment to its end, wherever they are by now: the
+// youngest may be in memory and in the journal only.
+func (r *Replica) Bytes() (n int64) {
+	end, seen := r.log.after(r.log.last()), false
+	for _, s := range r.segs {
+		size := s.size
+		if s.base == end.seg {
+			size, seen = max(size, end.pos), true
+		}
+		n += size
+	}
+	if !seen {
+		n += end.pos // its file is not asked for yet
+	}
+	return n
+}
+
 func (r *Replica) segment(base core.Offset) *segment {
 	for i := len(r.segs) - 1; i >= 0; i-- {
 		if r.segs[i].base == base {

@@ -62,6 +62,7 @@ type Config struct {
 	Seed      uint64
 	Peers     []core.NodeID // all nodes that form the cluster, this one included, sorted
 	Listeners []meta.Listener
+	DataDir   string      // what clients are told of it: an absolute path
 	Static    []config.KV // broker settings of the file and the command line, sorted
 	Topics    []Topic
 	Limits    Limits

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/karst-stream/karst/core"
 )
 
 const lockName = "lock"
@@ -65,6 +67,16 @@ func checkFree(dir string, minFree int64) error {
 			dir, free>>10, minFree>>10)
 	}
 	return nil
+}
+
+// Space says how many bytes the volume of the data directory has, and how many of them this process may
+// still use.
+func (d *Disk) Space() (total, usable int64, err core.Errno) {
+	var st unix.Statfs_t
+	if err := uninterrupted(func() error { return unix.Statfs(d.o.Dir, &st) }); err != nil {
+		return 0, 0, errno(err)
+	}
+	return int64(st.Blocks) * int64(st.Bsize), int64(st.Bavail) * int64(st.Bsize), core.OK
 }
 
 func unusable(dir string, err error) error {

@@ -73,6 +73,11 @@ var (
 		"Keys have Kafka's names. An unknown key is refused, because a misspelt one that is silently "+
 			"ignored is worse.",
 		"karst docs configs        to list the keys")
+	NotTrimmed = define("K0146", Failed, "the topic does not let records be deleted",
+		"Records are deleted by offset only where cleanup.policy has delete; a compacted topic keeps the last record "+
+			"of every key, and internal topics are the cluster's own.",
+		"karst topic describe NAME        to see its cleanup.policy",
+		"karst topic alter NAME -c cleanup.policy=compact,delete")
 	GroupUnknown = define("K0150", NotFound, "the group does not exist",
 		"A group exists while it has members or committed offsets.",
 		"karst group list        to see the groups")
