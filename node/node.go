@@ -69,6 +69,9 @@ type Options struct {
 	// BeforeSync delays or fails syncs, for measurements (posix.Options).
 	BeforeSync func(path string) error
 
+	// Fault makes the disk hostile, for tests (posix.Options).
+	Fault posix.Fault
+
 	build func(o *Options, boot core.Boot) (*engine, error) // wire; tests replace it
 	bound func(*node)                                       // for tests: the addresses are known
 	kill  func()                                            // SIGKILL to oneself; tests replace it
@@ -190,7 +193,7 @@ func open(o Options) (_ *node, err error) {
 		}
 	}
 	n.disk, err = posix.Open(posix.Options{Dir: o.Dir, Shards: o.Shards, Done: n.post, PowerSwitch: o.PowerSwitch,
-		BeforeSync: o.BeforeSync, OnSync: n.gauge.synced})
+		BeforeSync: o.BeforeSync, OnSync: n.gauge.synced, Fault: o.Fault})
 	if err != nil {
 		return nil, err
 	}

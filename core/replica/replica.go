@@ -322,7 +322,8 @@ func (r *Replica) fail(why string) {
 	wasLeading, term := r.leads, r.term
 	markOffline.Hit()
 	r.offline = why
-	r.h.Note(8, "msg=\"partition offline\" partition="+r.cfg.Dir+" err="+strconv.Quote(why))
+	r.h.Note(8, "msg=\"partition offline\" partition="+r.cfg.Dir+" err="+strconv.Quote(why)+
+		" try=\"stop the node and run karst log verify on its directory; when the disk is well, a start tries again\"")
 	r.drain(Result{Err: StorageError}, Result{Err: StorageError})
 	r.leads, r.ready = false, false
 	if wasLeading {

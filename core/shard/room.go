@@ -62,7 +62,9 @@ func (s *Shard) onRoom(int64) {
 		case s.home == nil: // one shard says it for the node
 		case full:
 			markFull.Hit()
-			s.note(8, "msg=\"the disk is full: this node is read-only until there is room\" files="+strconv.Itoa(len(s.disk.waiting)))
+			s.note(8, "msg=\"the disk is full: this node is read-only until there is room\" dir="+strconv.Quote(s.cfg.DataDir)+
+				" files="+strconv.Itoa(len(s.disk.waiting))+
+				" try=\"free space on its volume, delete topics, or trim them; the node goes on by itself\"")
 		default:
 			markRoomy.Hit()
 			s.note(4, "msg=\"the disk has room again\"")

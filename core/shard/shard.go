@@ -366,7 +366,8 @@ func (s *Shard) sealGroups() bool {
 }
 
 func (s *Shard) journalBroke(err core.Errno) {
-	s.note(8, "msg=\"journal failed\" err="+strconv.Quote(err.String()))
+	s.note(8, "msg=\"the journal of a shard failed: its partitions go offline on this node\" dir="+strconv.Quote(s.cfg.DataDir)+
+		" err="+strconv.Quote(err.String())+" try=\"look at the disk (dmesg), then restart the node; what was synced is read again\"")
 	for _, g := range append([]core.GroupID(nil), s.groups.Keys()...) {
 		s.groups.At(g).r.Fail("the journal failed: " + err.String())
 	}

@@ -21,6 +21,7 @@ type device struct {
 	root   string
 	power  *powerSwitch
 	before func(string) error
+	fault  Fault
 	on     func(time.Duration)
 	blocks func(fd int, off, n int64) error // reserve; tests have others
 }
@@ -56,7 +57,7 @@ func (d *device) write(f *file, vec [][]byte, off int64) (int64, error) {
 			return 0, err
 		}
 	}
-	n, err := pwritev(f.fd, vec, off)
+	n, err := d.fault.writeAll(f, vec, off)
 	if err != nil && d.power != nil {
 		return n, errors.Join(err, d.power.resized(f))
 	}
@@ -79,6 +80,9 @@ func (d *device) truncate(f *file, size int64) error {
 		return err
 	}
 	defer d.leave()
+	if _, err := d.fault.ask(SetSize, f.path, size, 0); err != nil {
+		return err
+	}
 	if d.power != nil {
 		if err := d.power.willTruncate(f, size); err != nil {
 			return err
@@ -102,7 +106,10 @@ func (d *device) truncate(f *file, size int64) error {
 // reserve gives a file that grew the blocks of [from, to), so that no write there finds the disk full. A
 // file system that cannot do that is as good as one that has room; one that has none gets the size back.
 func (d *device) reserve(f *file, from, to int64) error {
-	err := d.blocks(f.fd, from, to-from)
+	_, err := d.fault.ask(Reserve, f.path, from, to-from)
+	if err == nil {
+		err = d.blocks(f.fd, from, to-from)
+	}
 	if errno(err) != core.ErrNoSpac {
 		return nil
 	}
@@ -126,7 +133,10 @@ func (d *device) sync(f *file, full bool) error {
 		if d.power != nil {
 			mark = d.power.willSync(f)
 		}
-		err := syncFd(f.fd, full)
+		_, err := d.fault.ask(SyncData, f.path, 0, 0)
+		if err == nil {
+			err = syncFd(f.fd, full)
+		}
 		if err == nil && d.power != nil && syncs {
 			d.power.synced(f, mark)
 		}
@@ -141,6 +151,9 @@ func (d *device) syncDir(dir string) error {
 			return err
 		}
 		defer d.leave()
+		if _, err := d.fault.ask(SyncDir, dir, 0, 0); err != nil {
+			return err
+		}
 		fd, err := openFd(d.abs(dir), unix.O_RDONLY|unix.O_DIRECTORY, 0)
 		if err != nil {
 			return err
@@ -182,7 +195,7 @@ func (d *device) read(f *file, off, n int64) (core.Ref, core.Errno) {
 	}
 	defer d.leave()
 	r := core.NewRef(int(n))
-	m, err := preadFull(f.fd, r.Bytes(), off)
+	m, err := d.fault.readAll(f, r.Bytes(), off)
 	if err != nil {
 		r.Release()
 		return core.Ref{}, errno(err)
@@ -300,7 +313,10 @@ func (d *device) makeDirs(dir string) error {
 	if err := d.enter(); err != nil {
 		return err
 	}
-	err := uninterrupted(func() error { return unix.Mkdir(d.abs(dir), 0o755) })
+	_, err := d.fault.ask(MakeDir, dir, 0, 0)
+	if err == nil {
+		err = uninterrupted(func() error { return unix.Mkdir(d.abs(dir), 0o755) })
+	}
 	if err == nil && d.power != nil {
 		d.power.changed(change{kind: madeDir, path: dir})
 	}
@@ -322,6 +338,9 @@ func (d *device) create(f *file) (int, error) {
 		return -1, err
 	}
 	defer d.leave()
+	if _, err := d.fault.ask(CreateNew, f.path, 0, 0); err != nil {
+		return -1, err
+	}
 	path := d.abs(f.path)
 	fd, err := openFd(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o644)
 	made := err == nil
@@ -342,6 +361,9 @@ func (d *device) unlink(f *file) error {
 		return err
 	}
 	defer d.leave()
+	if _, err := d.fault.ask(Unlink, f.path, 0, 0); err != nil {
+		return err
+	}
 	if d.power != nil {
 		if err := d.power.willUnlink(f); err != nil {
 			return err
@@ -355,7 +377,10 @@ func (d *device) rmdir(dir string) error {
 		return err
 	}
 	defer d.leave()
-	err := uninterrupted(func() error { return unix.Rmdir(d.abs(dir)) })
+	_, err := d.fault.ask(RemoveDir, dir, 0, 0)
+	if err == nil {
+		err = uninterrupted(func() error { return unix.Rmdir(d.abs(dir)) })
+	}
 	if err == nil && d.power != nil {
 		d.power.changed(change{kind: removedDir, path: dir})
 	}

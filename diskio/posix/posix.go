@@ -36,6 +36,8 @@ type Options struct {
 	// BeforeSync runs before each sync of a file or directory (relative path) and may delay it, as a
 	// slow disk would, or fail it. Nil: nothing.
 	BeforeSync func(path string) error
+	// Fault makes the disk hostile, for tests. Nil: it is not.
+	Fault Fault
 	// OnSync hears how long each successful sync took. Nil: nobody does.
 	OnSync func(time.Duration)
 }
@@ -73,7 +75,7 @@ func Open(o Options) (*Disk, error) {
 		return nil, err
 	}
 	d := &Disk{o: o, lock: lock, durable: map[string]bool{".": true}, brokens: map[string]core.Errno{}}
-	d.dev = &device{root: o.Dir, before: o.BeforeSync, on: o.OnSync, blocks: reserve}
+	d.dev = &device{root: o.Dir, before: o.BeforeSync, on: o.OnSync, fault: o.Fault, blocks: reserve}
 	d.handles.init(d.dev, o.MaxOpen)
 	if err := d.settle(); err != nil {
 		closeFd(lock)
