@@ -141,6 +141,7 @@ type Effect struct {
 type Job struct {
 	Name string
 	In   []Ref
+	Soon bool // a request waits for it: it does not queue behind those that nobody waits for
 	Do   func(in [][]byte) ([]byte, Errno)
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/karst-stream/karst/core"
 )
 
-// jobWorkers is how many jobs run at once: they are for the gaps between steps, not in their way.
+// jobWorkers is how many jobs of a kind run at once: they are for the gaps between steps, not in their way.
 const jobWorkers = 2
 
 // jobs runs what is too long for a step.

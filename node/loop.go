@@ -234,7 +234,11 @@ func (l *loop) dispatch() {
 		case core.Create, core.Write, core.SyncFile, core.Truncate, core.Read, core.Remove:
 			l.n.disk.Do(e, vec)
 		case core.Run:
-			l.n.jobs.add(l, e, vec)
+			if e.Job.Soon {
+				l.n.soon.add(l, e, vec)
+			} else {
+				l.n.jobs.add(l, e, vec)
+			}
 		case core.Space:
 			l.n.jobs.space(l, e.Op)
 		case core.MailOut:

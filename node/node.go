@@ -92,6 +92,7 @@ type node struct {
 	net   *tcp.Net
 	loops []*loop
 	jobs  *jobs
+	soon  *jobs // those that requests wait for
 	admin *admin
 	gauge *metrics
 
@@ -205,7 +206,7 @@ func open(o Options) (_ *node, err error) {
 	for i, s := range eng.shards {
 		n.loops = append(n.loops, newLoop(n, core.ShardID(i), s))
 	}
-	n.jobs = newJobs(n)
+	n.jobs, n.soon = newJobs(n), newJobs(n)
 	if o.bound != nil {
 		o.bound(n)
 	}
@@ -217,6 +218,7 @@ func (n *node) start() {
 		n.own.Go(l.serve)
 	}
 	n.jobs.start(&n.own)
+	n.soon.start(&n.own)
 	if n.admin != nil {
 		n.own.Go(n.admin.serve)
 	}
@@ -293,6 +295,7 @@ func (n *node) shut() {
 	}
 	if n.jobs != nil {
 		n.jobs.close()
+		n.soon.close()
 	}
 	if n.admin != nil {
 		n.admin.close()

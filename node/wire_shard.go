@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/karst-stream/karst/codec"
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/api"
 	"github.com/karst-stream/karst/core/config"
@@ -31,7 +32,7 @@ func wire(o *Options, boot core.Boot) (*engine, error) {
 		return nil, fmt.Errorf("the system gives no random numbers: %w", err)
 	}
 	cfg := shard.Config{Node: o.NodeID, Shards: o.Shards, Seed: binary.LittleEndian.Uint64(seed[:]),
-		Peers: []core.NodeID{o.NodeID}, Static: static, Unzip: unzip}
+		Peers: []core.NodeID{o.NodeID}, Static: static, Unzip: codec.Unzip, Zip: codec.Zip}
 	if cfg.DataDir, err = filepath.Abs(o.Dir); err != nil {
 		return nil, err
 	}

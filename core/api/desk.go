@@ -7,6 +7,7 @@ import (
 	"github.com/karst-stream/karst/core/config"
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/meta"
+	"github.com/karst-stream/karst/core/record"
 	"github.com/karst-stream/karst/core/wire"
 )
 
@@ -21,12 +22,14 @@ type Desk struct {
 	rules    map[*meta.Topic]*topicRules //det:ok looked up, never ranged
 	fetchMax int64                       // bytes of one Fetch answer
 	slots    int64                       // for fetch sessions of the node
+	presses  presses
 }
 
 // NewDesk makes the desk of one of the shards of a node; shards is how many there are.
 func NewDesk(shard core.ShardID, shards int) *Desk {
 	d := &Desk{leaders: map[core.GroupID][]*await{}, gaveUp: map[core.GroupID]core.Term{}}
 	d.sessions.init(shard, shards)
+	d.presses.most = pressBytes / int64(shards)
 	return d
 }
 
@@ -35,6 +38,10 @@ type topicRules struct {
 	config.TopicValues
 	after, before int64 // ms that a timestamp may lie ahead of and behind the clock
 	keyed         bool  // cleanup.policy has compact: every record needs a key
+	inspect       bool  // compressed batches are unpacked and looked into
+	codec         record.Codec
+	recode        bool // to codec, those that come in another; else as they come
+	level         int
 }
 
 // refresh forgets what was worked out of an older View: settings are looked up once a View, because a
@@ -59,8 +66,47 @@ func (d *Desk) rulesOf(h Host, t *meta.Topic) *topicRules {
 	r.after = longOf(&l, "message.timestamp.after.max.ms")
 	r.before = longOf(&l, "message.timestamp.before.max.ms")
 	r.keyed = hasElement(textOf(&l, "cleanup.policy"), "compact")
+	r.inspect = r.keyed || !r.LogAppendTime && !(isDefault(&l, "message.timestamp.before.max.ms") &&
+		isDefault(&l, "message.timestamp.after.max.ms"))
+	r.compression(&l)
 	d.rules[t] = r
 	return r
+}
+
+// compression resolves compression.type and the level that goes with it.
+func (r *topicRules) compression(l *config.Layers) {
+	name := textOf(l, "compression.type")
+	r.recode = true
+	switch name {
+	case "uncompressed":
+		r.codec = record.None
+	case "gzip":
+		r.codec = record.Gzip
+	case "snappy":
+		r.codec = record.Snappy
+		return
+	case "lz4":
+		r.codec = record.LZ4
+	case "zstd":
+		r.codec = record.Zstd
+	default: // producer
+		r.recode = false
+	}
+	if r.codec != record.None {
+		r.level = int(longOf(l, "compression."+name+".level"))
+	}
+}
+
+// terms are what the topic asks of records that come now.
+func (r *topicRules) terms(now core.Wall) record.Terms {
+	return record.Terms{Keyed: r.keyed, AppendTime: r.LogAppendTime, Now: now, Before: r.before, After: r.after}
+}
+
+// isDefault says whether a topic key has the value of the table, wherever it comes from.
+func isDefault(l *config.Layers, name string) bool {
+	k, ok := config.LookupTopic(name)
+	det.That(ok, "api: asks for a key of the table")
+	return l.TopicValue(k).Value == k.Default
 }
 
 func textOf(l *config.Layers, name string) string {

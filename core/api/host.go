@@ -12,6 +12,7 @@ import (
 	"github.com/karst-stream/karst/core/config"
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/meta"
+	"github.com/karst-stream/karst/core/record"
 	"github.com/karst-stream/karst/core/replica"
 )
 
@@ -140,6 +141,12 @@ type Host interface {
 	// OnDesk runs do with the desk of a shard of this node and the Host there, then done on this shard. What
 	// the two share is theirs alone in turn. On this shard both run at once.
 	OnDesk(shard core.ShardID, do func(h Host, d *Desk), done func())
+
+	// Run has a job done on a worker, ahead of those that nobody waits for. It takes the Refs of the job;
+	// the body is done's.
+	Run(job *core.Job, done func(body core.Ref, err core.Errno))
+	// Packers are what the driver compresses with; the core knows no codec.
+	Packers() (record.Unzip, record.Zip)
 
 	// After calls f once, d from now; the function it returns forgets it.
 	After(d core.Mono, f func()) (cancel func())

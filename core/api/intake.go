@@ -10,7 +10,7 @@ import (
 type intake struct {
 	header  wire.RequestHeader
 	body    wire.Message // nil when refused or tooNew
-	batches []verdict    // Produce: one for each partition, in the order of the request
+	batches []judged     // Produce: one for each partition, in the order of the request
 	refused bool         // the connection ends
 	tooNew  bool         // ApiVersions in a version that is not served: answered in version 0 (KIP-511)
 }
@@ -73,7 +73,7 @@ func (in *intake) judge(q *wire.ProduceRequest) {
 	if in.refused = n > maxPartitions; in.refused {
 		return
 	}
-	in.batches = make([]verdict, 0, n)
+	in.batches = make([]judged, 0, n)
 	for i := range q.TopicData {
 		for j := range q.TopicData[i].PartitionData {
 			in.batches = append(in.batches, judge(in.header.ApiVersion, q.TopicData[i].PartitionData[j].Records))
@@ -82,29 +82,36 @@ func (in *intake) judge(q *wire.ProduceRequest) {
 }
 
 // judge follows ProduceRequest.validateRecords, then UnifiedLog and LogValidator.
-func judge(version int16, records core.Ref) verdict {
+func judge(version int16, records core.Ref) judged {
 	b, rest, err := record.Next(records.Bytes())
 	switch {
 	case err == record.ErrMagic && records.Bytes()[16] > 2:
-		return noMagic
+		return judged{verdict: noMagic}
 	case err == record.ErrMagic:
-		return oldMagic
+		return judged{verdict: oldMagic}
 	case err == record.ErrSize:
-		return badSize
+		return judged{verdict: badSize}
 	case err != nil || len(rest) > 0:
-		return notOneBatch
+		return judged{verdict: notOneBatch}
 	case b.Codec() == record.Zstd && version < 7:
-		return zstdTooEarly
+		return judged{verdict: zstdTooEarly}
 	}
-	switch b.Check() {
+	p, facts := b.Inspect()
+	switch p {
 	case record.Corrupt:
-		return badSum
+		return judged{verdict: badSum}
 	case record.Invalid:
-		return malformed
+		return judged{verdict: malformed}
 	case record.WrongMagic:
-		return oldMagic
+		return judged{verdict: oldMagic}
 	}
-	return fine
+	return judged{fine, facts}
+}
+
+// judged is what Intake knows of the records of one partition.
+type judged struct {
+	verdict verdict
+	facts   record.Facts // of records that are not compressed
 }
 
 // verdict is what Intake found out about the records of one partition.

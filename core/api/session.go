@@ -13,7 +13,8 @@ import (
 // Conn is the session of one client connection. Its rules (DESIGN.md 11, rule 13):
 //
 //   - Produce and Fetch overlap with each other; any other request acts only after all earlier ones were
-//     answered, and nothing acts beside it.
+//     answered, and nothing acts beside it. A Produce with batches to be recompressed lets nothing
+//     act behind it before the last of them is on its way.
 //   - Answers leave in the order of the requests.
 //   - A frame's credit goes back once, when its request is answered (or needs no answer) and the Ref of the
 //     frame was released here; parts of it may live on in a replica's window, under that budget.
@@ -138,7 +139,8 @@ func (c *Conn) mayAct(r *request) bool {
 	if c.acted == 0 {
 		return true
 	}
-	return r.in.overlaps() && c.reqs[c.acted-1].in.overlaps()
+	last := c.reqs[c.acted-1]
+	return r.in.overlaps() && last.in.overlaps() && !last.preparing
 }
 
 // leave ends the oldest request.
@@ -187,6 +189,8 @@ type request struct {
 	room  [2]core.Ref // for vec, of most answers
 	timer func()      // cancels what after armed
 	undo  func()      // set by a handler that holds Refs: releases them when the connection closes
+
+	preparing bool // a batch of it is with a worker: those after it must not pass it
 }
 
 func (r *request) h() Host           { return r.conn.h }

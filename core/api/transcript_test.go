@@ -1,8 +1,10 @@
 package api
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,6 +116,8 @@ func (w *world) run(d *datadriven.TestData) {
 		w.desk.view = nil
 	case "static":
 		w.fix(d.CmdArgs)
+	case "verbose":
+		w.verbose = true
 	case "batch":
 		w.batches[first] = w.batch(number, has)
 	case "append":
@@ -202,6 +206,7 @@ func (w *world) batch(number func(string, int64) int64, has func(string) bool) [
 		b.Append(r)
 	}
 	out := slices.Clone([]byte(b.Build()))
+	w.pack(out, byte(number("codec", 0)), has)
 	switch {
 	case has("corrupt"):
 		out[len(out)-1] ^= 1
@@ -211,6 +216,27 @@ func (w *world) batch(number func(string, int64) int64, has func(string) bool) [
 		out = out[:len(out)-2]
 	}
 	return out
+}
+
+// pack compresses a batch as Packers do, or claims to be stamped, or lies about its latest time.
+func (w *world) pack(out []byte, codec byte, has func(string) bool) {
+	_, zip := w.Packers()
+	packed, _ := zip(nil, record.Codec(codec), 0, out[record.HeaderSize:], len(out))
+	copy(out[record.HeaderSize:], packed)
+	out[22] |= codec
+	if has("bomb") {
+		out[record.HeaderSize] = 0xff
+	}
+	if has("garbled") {
+		out[record.HeaderSize] ^= 2
+	}
+	if has("claims") {
+		out[22] |= 8
+	}
+	if has("lies") {
+		clear(out[35:43])
+	}
+	binary.BigEndian.PutUint32(out[17:], crc32.Checksum(out[record.Unchecked:], crc32.MakeTable(crc32.Castagnoli)))
 }
 
 // fill appends batches to a partition: in memory, or in the file.

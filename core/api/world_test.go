@@ -50,6 +50,7 @@ type world struct {
 	file    []byte // of core.FileID 7: what is cold
 	pids    int64
 	session int32 // the last that an answer named
+	verbose bool  // show more of produced batches
 }
 
 // log is a fake partition.
@@ -186,6 +187,15 @@ func (w *world) Produce(p Part, batch core.Ref, acks replica.Acks, done func(rep
 	stamp := ""
 	if b.LogAppendTime() {
 		stamp = fmt.Sprintf(" stamped %d crc %v", b.MaxTimestamp(), b.CRCValid())
+	}
+	if b.Codec() != record.None {
+		stamp += fmt.Sprintf(" codec=%v", b.Codec())
+	}
+	if w.verbose {
+		unzip, _ := w.Packers()
+		plain, _ := unzip(b.Codec(), b.Payload())
+		_, facts, err := b.Flaws(plain, &record.Terms{})
+		stamp += fmt.Sprintf(" max=%d last=%d whole=%v", b.MaxTimestamp(), facts.Last, err == nil && b.CRCValid())
 	}
 	w.printf("produce %s records=%d acks=%d%s", w.label(p), b.Count(), acks, stamp)
 	l := w.log(p.Group())
@@ -385,6 +395,47 @@ func (w *world) OnDesk(k core.ShardID, do func(Host, *Desk), done func()) {
 		do(w, w.desks[k])
 		w.later("desk-back", func(string) { done() })
 	})
+}
+
+// Run does the job at once and tells of it later, when a transcript says so (job).
+func (w *world) Run(job *core.Job, done func(core.Ref, core.Errno)) {
+	in := make([][]byte, len(job.In))
+	for i, r := range job.In {
+		in[i] = r.Bytes()
+	}
+	w.printf("run %s", job.Name)
+	out, err := job.Do(in)
+	for _, r := range job.In {
+		r.Release()
+	}
+	body := core.RefOf(out)
+	w.held["job"] = append(w.held["job"], func(arg string) {
+		if arg != "" {
+			err = core.ErrIO
+		}
+		done(body, err)
+	})
+}
+
+// Packers are a codec that XORs, whatever the codec is called; a batch of 0xFF is a bomb.
+func (w *world) Packers() (record.Unzip, record.Zip) {
+	xor := func(dst, b []byte, c record.Codec) []byte {
+		for _, x := range b {
+			dst = append(dst, x^byte(c)<<4)
+		}
+		return dst
+	}
+	return func(c record.Codec, b []byte) ([]byte, error) {
+			if len(b) > 0 && b[0] == 0xff {
+				return nil, record.ErrBomb
+			}
+			return xor(nil, b, c), nil
+		}, func(dst []byte, c record.Codec, level int, plain []byte, room int) ([]byte, error) {
+			if len(plain) > room {
+				return nil, record.ErrNoRoom
+			}
+			return xor(dst, plain, c), nil
+		}
 }
 
 func (w *world) After(d core.Mono, f func()) func() {

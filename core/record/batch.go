@@ -1,7 +1,7 @@
 // Package record owns Kafka's record batch, format v2 (KIP-98, DefaultRecordBatch.java), seen in
 // place: a Batch is the bytes that a producer sent, that a segment file holds and that a consumer
 // gets. It promises that hostile bytes are refused within bounded time and memory and never panic
-// once Next has cut them. It refuses to compress or decompress (that is a Job's work), to copy what
+// once Next has cut them. It refuses to know how bytes are compressed (Press is given that), to copy what
 // it can point into, and to know anything of message formats v0 and v1, which Kafka 4 dropped.
 package record
 
@@ -177,6 +177,17 @@ func (b Batch) Stamp(now core.Wall) {
 	b.seal()
 }
 
+// Date makes the times of the records those that their producer gave them, of which max is the latest.
+// It is setMaxTimestamp for CreateTime: the CRC is computed anew only when something changes.
+func (b Batch) Date(max core.Wall) {
+	if !b.LogAppendTime() && b.MaxTimestamp() == max {
+		return
+	}
+	b[atAttr+1] &^= attrLogAppendTime
+	binary.BigEndian.PutUint64(b[atMaxTime:], uint64(max))
+	b.seal()
+}
+
 func (b Batch) seal() {
 	binary.BigEndian.PutUint32(b[atCRC:], crc32.Checksum(b[Unchecked:], castagnoli))
 }
@@ -216,6 +227,17 @@ func (p Problem) String() string {
 // compressed, each record's offset delta. Its cost is one pass for the CRC and one over the lengths;
 // it allocates nothing.
 func (b Batch) Check() Problem {
+	p, _ := b.Inspect()
+	return p
+}
+
+// Inspect is Check, and tells what it saw of the records on its way; of compressed ones that is nothing.
+func (b Batch) Inspect() (Problem, Facts) {
+	f := noFacts()
+	return b.inspect(&f), f
+}
+
+func (b Batch) inspect(f *Facts) Problem {
 	if len(b) > atMagic && b[atMagic] != magic2 {
 		return WrongMagic
 	}
@@ -234,7 +256,7 @@ func (b Batch) Check() Problem {
 	if b.Transactional() && b.ProducerID() < 0 {
 		return Invalid
 	}
-	if b.Codec() == None && !wellFormed(b.Payload(), b.Count()) {
+	if b.Codec() == None && !wellFormed(b.Payload(), b.Count(), b.BaseTimestamp(), f, nil) {
 		return Invalid
 	}
 	return Fine

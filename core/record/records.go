@@ -94,8 +94,10 @@ func (c *cursor) headers() int64 {
 	return n
 }
 
-// wellFormed says that b is exactly count records with the offset deltas 0, 1, 2 and so on.
-func wellFormed(b []byte, count int32) bool {
+// wellFormed says that b is exactly count records with the offset deltas 0, 1, 2 and so on. It fills f in,
+// whose times count from base, and shows each record to see, if that is not nil.
+func wellFormed(b []byte, count int32, base core.Wall, f *Facts, see func(i int32, time core.Wall, keyless bool)) bool {
+	*f = noFacts()
 	if int64(count)*minRecord > int64(len(b)) {
 		return false
 	}
@@ -103,11 +105,12 @@ func wellFormed(b []byte, count int32) bool {
 	for i := range count {
 		r := c.frame()
 		r.attributes()
-		r.varint() // timestamp delta
+		time := base + core.Wall(r.varint())
 		if r.varint() != int64(i) {
 			return false
 		}
-		r.field(r.varint())
+		key := r.varint()
+		r.field(key)
 		r.field(r.varint())
 		for n := r.headers(); n > 0 && !r.bad; n-- {
 			key := r.varint()
@@ -119,6 +122,10 @@ func wellFormed(b []byte, count int32) bool {
 		}
 		if r.bad || len(r.b) != 0 {
 			return false
+		}
+		f.add(time, key < 0)
+		if see != nil {
+			see(i, time, key < 0)
 		}
 	}
 	return !c.bad && len(c.b) == 0

@@ -5,6 +5,7 @@ import (
 	"github.com/karst-stream/karst/core/api"
 	"github.com/karst-stream/karst/core/config"
 	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/record"
 	"github.com/karst-stream/karst/core/replica"
 )
 
@@ -229,6 +230,15 @@ func (s *Shard) OnDesk(k core.ShardID, do func(api.Host, *api.Desk), done func()
 		t.on(from, func(*Shard) { done() })
 	})
 }
+
+// Run has a job done on a worker; see api.Host.
+func (s *Shard) Run(job *core.Job, done func(core.Ref, core.Errno)) {
+	job.Soon = true
+	s.fx.Add(core.Effect{Kind: core.Run, Job: job, Op: s.NewOp(func(ev *core.Event) { done(ev.Body, ev.Err) })})
+}
+
+// Packers are what the driver gave; see api.Host.
+func (s *Shard) Packers() (record.Unzip, record.Zip) { return record.Unzip(s.cfg.Unzip), s.cfg.Zip }
 
 // After calls f once, d from now.
 func (s *Shard) After(d core.Mono, f func()) (cancel func()) {

@@ -22,6 +22,7 @@ import (
 	"github.com/karst-stream/karst/core/journal"
 	"github.com/karst-stream/karst/core/meta"
 	"github.com/karst-stream/karst/core/mut"
+	"github.com/karst-stream/karst/core/record"
 	"github.com/karst-stream/karst/core/replica"
 )
 
@@ -66,7 +67,8 @@ type Config struct {
 	Static    []config.KV // broker settings of the file and the command line, sorted
 	Topics    []Topic
 	Limits    Limits
-	Unzip     replica.Unzip    // decompresses for searches by time; nil: the batch is precise enough
+	Unzip     replica.Unzip    // decompresses, for searches by time and for compression.type; nil: the batch is precise enough
+	Zip       record.Zip       // compresses, for compression.type; nil, or Unzip nil: batches stay as they came
 	Observer  replica.Observer // nil in production
 }
 
