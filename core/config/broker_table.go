@@ -145,7 +145,7 @@ var pendingBrokerKeys = []Key{
 		Doc: "Compactions that may run at once."},
 	{Name: "log.dir.failure.timeout.ms", Type: Long, Unit: "ms", Default: "30000", Scope: Node, State: NotYet, Valid: atLeast(1),
 		Doc: "How long a broker of Kafka with a failed directory tries to tell its controller."},
-	{Name: "log.flush.interval.ms", Type: Long, Unit: "ms", Null: true, Scope: Cluster, State: NotYet,
+	{Name: "log.flush.interval.ms", Type: Long, Unit: "ms", Null: true, Scope: Cluster,
 		Doc: "The default of the topic key flush.ms."},
 	{Name: "log.retention.check.interval.ms", Type: Long, Unit: "ms", Default: "300000", Scope: Node, State: NotYet, Valid: atLeast(1),
 		Doc: "How often old segments are looked for."},

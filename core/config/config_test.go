@@ -90,6 +90,9 @@ func TestTableIsWellFormed(t *testing.T) {
 			if strings.Contains(k.Documentation(), NotYetMark) != (k.State == NotYet) {
 				t.Errorf("%s: the mark of its documentation and its state differ", k.Name)
 			}
+			if strings.Contains(k.Doc, "whatever the value") != (k.State == Moot) && k.Name != "min.insync.replicas" {
+				t.Errorf("%s: its documentation does not say that it has no effect, or says it without need", k.Name)
+			}
 			if k.Null {
 				if k.Default != "" {
 					t.Errorf("%s has a default and none", k.Name)
@@ -309,7 +312,9 @@ func TestWarnings(t *testing.T) {
 	for _, c := range []struct {
 		key, value string
 		warns      bool
-	}{{"retention.ms", "5", true}, {"retention.ms", "604800000", false}, {"max.message.bytes", "5", false}, {"compression.type", "producer", false}} {
+	}{{"retention.ms", "5", true}, {"retention.ms", "604800000", false}, {"max.message.bytes", "5", false}, {"compression.type", "producer", false},
+		{"compression.type", "zstd", false}, {"flush.ms", "1", false}, {"unclean.leader.election.enable", "true", true},
+		{"unclean.leader.election.enable", "false", false}, {"preallocate", "true", true}} {
 		k, _ := LookupTopic(c.key)
 		if got := k.Warning(c.value); (got != "") != c.warns {
 			t.Errorf("%s=%s warns %q", c.key, c.value, got)
@@ -335,7 +340,7 @@ func TestMarkdownNamesEveryKeyOnceInOrder(t *testing.T) {
 	}
 	for _, line := range []string{"### `segment.bytes`", "- type: int bytes", "- values: at least 1048576",
 		"- default comes from: log.retention.ms, log.retention.minutes, log.retention.hours", "- also called: node.id, broker.id",
-		"- environment: `KARST_NODE_ID`", "- flag: `--node-id`", "- state: *not yet*", "- values: [1, 9] or -1"} {
+		"- environment: `KARST_NODE_ID`", "- flag: `--node-id`", "- state: *not yet*", "- state: *no effect*", "- values: [1, 9] or -1"} {
 		if !strings.Contains(page, line+"\n") {
 			t.Errorf("the page lacks %q", line)
 		}

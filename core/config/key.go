@@ -59,6 +59,7 @@ type State uint8
 const (
 	Honoured State = iota
 	NotYet         // known to Kafka and accepted; nothing acts on it yet
+	Moot           // known to Kafka and accepted; nothing ever acts on it, and Doc says why
 )
 
 // NotYetMark ends the documentation of every key that nothing acts on yet.
@@ -130,8 +131,11 @@ func (k *Key) WireName() string {
 // Warning is what to tell who sets the key to v: nothing acts on it. It is empty for honoured keys
 // and for values that ask for what happens anyway.
 func (k *Key) Warning(v string) string {
-	if k.State == Honoured || !k.Null && v == k.Default {
+	switch {
+	case k.State == Honoured || !k.Null && v == k.Default:
 		return ""
+	case k.State == Moot:
+		return k.Name + " is accepted but has no effect"
 	}
 	return k.Name + " is accepted but has no effect yet"
 }

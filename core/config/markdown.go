@@ -9,7 +9,8 @@ func Markdown() string {
 		"Generated from the table in `core/config`; do not edit.\n\n" +
 		"A key of a node stands in `karst.yaml`, in the environment or behind its flag. Keys of the cluster may stand\n" +
 		"there too, and are changed while it runs by `IncrementalAlterConfigs` on brokers; keys of a topic are given when\n" +
-		"it is created and changed the same way. Keys marked *not yet* are accepted, but nothing acts on them.\n")
+		"it is created and changed the same way. Keys marked *not yet* are accepted, but nothing acts on them;\n" +
+		"nothing ever will on those marked *no effect*, and their text says why.\n")
 	section(&b, "Topics", topics.keys, func(k *Key) bool { return true })
 	section(&b, "Cluster", brokers.keys, func(k *Key) bool { return k.Scope == Cluster })
 	section(&b, "Nodes", brokers.keys, func(k *Key) bool { return k.Scope == Node })
@@ -46,6 +47,8 @@ func section(b *strings.Builder, title string, keys []*Key, in func(*Key) bool) 
 		}
 		if k.State == NotYet {
 			item("state", "*not yet*")
+		} else if k.State == Moot {
+			item("state", "*no effect*")
 		}
 		if k.Restart {
 			item("change", "needs a restart")
