@@ -10,6 +10,7 @@ import (
 	"github.com/karst-stream/karst/core/meta"
 	"github.com/karst-stream/karst/core/replica"
 	"github.com/karst-stream/karst/core/shard"
+	"github.com/karst-stream/karst/sim/workload"
 )
 
 // machine is one shard as the simulator sees it. Everything that ties the simulator to core/shard
@@ -64,6 +65,8 @@ func bootKarst(w *World, n *node) ([]machine, error) {
 			Listeners: []meta.Listener{{Name: w.net.Listener, Host: "node-" + string(rune('0'+n.id)), Port: 9092}},
 			Limits:    shard.Limits{WindowBytes: w.plan.Window, JournalSlot: w.plan.Journal},
 			Observer:  obs,
+			Unzip:     workload.Unpack,
+			Zip:       workload.Pack,
 		}, rec))
 	}
 	return ms, nil

@@ -67,6 +67,7 @@ type Plan struct {
 	Liars      int // this many disks lie about fsync
 	EndPower   bool
 	Core       uint64 // the nodes that heal in the end, as bits: a majority, which must converge
+	Packed     int64  // one record in Packed comes in a compressed batch, which is stored uncompressed; 0: none
 	Beyond     bool   // faults may exceed the budget: the cluster may refuse for good, and still not lie
 	Faults     []Fault
 }
@@ -110,7 +111,8 @@ func (p *Plan) numbers() []number {
 		{"net-replay", &r.Replay, 0, 1e6, frames + ": a peer gets it again, up to replay-max later"},
 		{"net-corrupt", &r.Corrupt, 0, 1e6, frames + ": any bit flips on its way to a peer"},
 		{"spike-max", (*int64)(&p.SpikeMax), 0, int64(minute), "nanoseconds"},
-		{"replay-max", (*int64)(&p.ReplayMax), 0, int64(10 * minute), "nanoseconds"}}
+		{"replay-max", (*int64)(&p.ReplayMax), 0, int64(10 * minute), "nanoseconds"},
+		{"packed", &p.Packed, 0, 1e6, "one record in N comes in a compressed batch, which is stored uncompressed; 0: none"}}
 }
 
 // smallNumber is a number that fits an int.

@@ -42,6 +42,9 @@ func Swarm(seed uint64, redraw int, length core.Mono) Plan {
 		}
 	}
 	s.rates()
+	if rng.Chance(1, 3) {
+		p.Packed = rng.Between(1, 20)
+	}
 	slices.SortStableFunc(p.Faults, func(a, b Fault) int { return int(a.At - b.At) })
 	return p
 }

@@ -113,9 +113,17 @@ func newWorld(plan Plan, opts Options, drv driver) *World {
 	}
 	w.fleet = workload.New(workload.Config{Seed: plan.Seed, Nodes: plan.Nodes, Topic: "t", Partitions: plan.Partitions,
 		Factor: plan.Factor, Rate: plan.Rate, Core: 1<<plan.Nodes - 1, Loads: plan.Loads, Hot: plan.Hot, MaxRecord: plan.MaxRecord,
-		Large: plan.Large, Configs: map[string]string{"segment.bytes": "1048576",
-			"message.timestamp.after.max.ms": "9223372036854775807"}}, w, w.told)
+		Large: plan.Large, Packed: plan.Packed, Configs: map[string]string{"segment.bytes": "1048576",
+			"message.timestamp.after.max.ms": "9223372036854775807", "compression.type": stored(&plan)}}, w, w.told)
 	return w
+}
+
+// stored is the topic's compression.type.
+func stored(p *Plan) string {
+	if p.Packed > 0 {
+		return "uncompressed"
+	}
+	return "producer"
 }
 
 // weather sets what the network does all the time.

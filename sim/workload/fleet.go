@@ -39,6 +39,7 @@ type Config struct {
 	MaxRecord  int64
 	Hot        int64             // of 100 batches so many go to partition 0, beside its share
 	Large      int64             // one batch in Large is big; 0: none
+	Packed     int64             // one record in Packed is in a batch that is compressed; 0: none
 	Configs    map[string]string // of the topic; visited in sorted order
 }
 

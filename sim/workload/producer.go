@@ -248,6 +248,9 @@ func (p *producer) encode(b *batch) []byte {
 		p.value = appendValue(p.value[:0], v, n)
 		p.build.Append(record.Record{Timestamp: at, Value: p.value})
 	}
+	if n := uint32(p.f.cfg.Packed); n > 0 && b.first.Counter%n < uint32(len(b.sizes)) {
+		return packed(p.build.Build())
+	}
 	return append([]byte(nil), p.build.Build()...)
 }
 
