@@ -185,6 +185,9 @@ func verifyTail(dir *stillDir, g *journal.Group, p *verifiedPartition) string {
 	for i := range g.Tail {
 		t := &g.Tail[i]
 		if !t.IsBatch {
+			if start, ok := journal.DecodeStart(t.Data); ok && int64(start) == p.Next && pos > 0 && journal.StartRolls(t.Data) {
+				segment, pos = start, 0 // all before it was removed
+			}
 			continue
 		}
 		if t.Stub.Flags&journal.Roll != 0 {

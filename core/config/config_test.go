@@ -278,7 +278,8 @@ func TestResolution(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", c.key, e, c)
 		}
 	}
-	if v := layers.TopicValues(); v != (TopicValues{MaxMessageBytes: 5, MinInsync: 1, SegmentBytes: 3145728, LogAppendTime: true, Deletes: true, FileDeleteDelayMs: 60000}) {
+	if v := layers.TopicValues(); v != (TopicValues{MaxMessageBytes: 5, MinInsync: 1, SegmentBytes: 3145728, LogAppendTime: true, Deletes: true, FileDeleteDelayMs: 60000,
+		RetentionMs: 120000, RetentionBytes: -1, SegmentMs: 3600000}) {
 		t.Errorf("typed values: %+v", v)
 	}
 	unlimited := Layers{Static: []KV{{"log.retention.hours", "-1"}}}
@@ -312,7 +313,8 @@ func TestWarnings(t *testing.T) {
 	for _, c := range []struct {
 		key, value string
 		warns      bool
-	}{{"retention.ms", "5", true}, {"retention.ms", "604800000", false}, {"max.message.bytes", "5", false}, {"compression.type", "producer", false},
+	}{{"retention.ms", "5", false}, {"max.message.bytes", "5", false}, {"compression.type", "producer", false},
+		{"cleanup.policy", "compact", true}, {"cleanup.policy", "delete,compact", true}, {"cleanup.policy", "", false},
 		{"compression.type", "zstd", false}, {"flush.ms", "1", false}, {"unclean.leader.election.enable", "true", true},
 		{"unclean.leader.election.enable", "false", false}, {"preallocate", "true", true}} {
 		k, _ := LookupTopic(c.key)

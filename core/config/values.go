@@ -14,6 +14,10 @@ type TopicValues struct {
 	Deletes         bool // cleanup.policy holds delete
 
 	FileDeleteDelayMs int64
+	RetentionMs       int64 // negative: for ever
+	RetentionBytes    int64 // negative: without limit
+	SegmentMs         int64
+	SegmentJitterMs   int64
 }
 
 // TopicValues resolves what the data path needs of one topic.
@@ -26,6 +30,10 @@ func (l *Layers) TopicValues() TopicValues {
 		Deletes:         slices.Contains(strings.Split(l.textOf(topics, "cleanup.policy"), ","), "delete"),
 
 		FileDeleteDelayMs: min(l.int64Of(topics, "file.delete.delay.ms"), 1<<40),
+		RetentionMs:       l.int64Of(topics, "retention.ms"),
+		RetentionBytes:    l.int64Of(topics, "retention.bytes"),
+		SegmentMs:         l.int64Of(topics, "segment.ms"),
+		SegmentJitterMs:   l.int64Of(topics, "segment.jitter.ms"),
 	}
 }
 
@@ -45,6 +53,7 @@ type BrokerValues struct {
 	RequestMaxBytes          int32
 	FetchMaxBytes            int32
 	FetchSessionSlots        int32
+	RetentionCheckMs         int64
 	Rack                     string // "": none
 }
 
@@ -66,6 +75,7 @@ func (l *Layers) BrokerValues() BrokerValues {
 		RequestMaxBytes:          i32("socket.request.max.bytes"),
 		FetchMaxBytes:            i32("fetch.max.bytes"),
 		FetchSessionSlots:        i32("max.incremental.fetch.session.cache.slots"),
+		RetentionCheckMs:         min(l.int64Of(brokers, "log.retention.check.interval.ms"), 1<<40),
 		Rack:                     l.textOf(brokers, "broker.rack"),
 	}
 }

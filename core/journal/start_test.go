@@ -10,6 +10,10 @@ import (
 func TestALogStartIsReadBackAndNothingElseIsTakenForOne(t *testing.T) {
 	for _, start := range []core.Offset{0, 1, 127, 128, 1 << 40, 1<<63 - 1} {
 		b := journal.AppendStart(nil, start)
+		rolling := journal.AppendRollingStart(nil, start)
+		if got, ok := journal.DecodeStart(rolling); !ok || got != start || !journal.StartRolls(rolling) || journal.StartRolls(b) {
+			t.Errorf("%d, with a new segment: %d, %v", start, got, ok)
+		}
 		if got, ok := journal.DecodeStart(b); !ok || got != start {
 			t.Errorf("%d: %d, %v", start, got, ok)
 		}
@@ -25,7 +29,7 @@ func TestALogStartIsReadBackAndNothingElseIsTakenForOne(t *testing.T) {
 			t.Errorf("%d: with a byte too many", start)
 		}
 	}
-	for _, b := range [][]byte{{2, 2, 0}, {1, 1, 0}, {2, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}} {
+	for _, b := range [][]byte{{2, 3, 0}, {2, 0, 0}, {1, 1, 0}, {1, 2, 0}, {2, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}} {
 		if got, ok := journal.DecodeStart(b); ok {
 			t.Errorf("% x is taken for %d", b, got)
 		}

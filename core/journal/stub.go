@@ -23,7 +23,8 @@ const (
 const (
 	stubVersion = 1
 
-	startVersion = 1
+	startVersion = 1 // the segments stay as they are
+	startRolls   = 2 // ... and the next batch begins one
 	flagBits     = 0x0f
 )
 
@@ -96,9 +97,18 @@ func AppendStart(dst []byte, start core.Offset) []byte {
 	return binary.AppendUvarint(append(dst, KindStart, startVersion), uint64(start))
 }
 
-// DecodeStart reads AppendStart's data back; false when it is none of this version.
+// AppendRollingStart is AppendStart for a start at the very end of the log: a new segment begins there, so that
+// all before it can go.
+func AppendRollingStart(dst []byte, start core.Offset) []byte {
+	return binary.AppendUvarint(append(dst, KindStart, startRolls), uint64(start))
+}
+
+// StartRolls says of an entry's data that DecodeStart can read whether a new segment begins at the start.
+func StartRolls(b []byte) bool { return b[1] == startRolls }
+
+// DecodeStart reads back what AppendStart or AppendRollingStart wrote; false when it is neither.
 func DecodeStart(b []byte) (core.Offset, bool) {
-	if len(b) < 3 || b[0] != KindStart || b[1] != startVersion {
+	if len(b) < 3 || b[0] != KindStart || b[1] != startVersion && b[1] != startRolls {
 		return 0, false
 	}
 	r := reader{b: b[2:]}

@@ -62,16 +62,17 @@ func (r *Replica) recover(rec *journal.Group, files []core.FileInfo, boot core.B
 	for i := range rec.Tail {
 		t := &rec.Tail[i]
 		n := r.log.push(raftpb.Entry{Index: uint64(t.Index), Term: uint64(t.Term), Type: raftpb.EntryType(t.Type), Data: t.Data})
-		if !n.batch {
-			continue
-		}
-		if n.stub.Flags&journal.Roll != 0 && r.active().base != n.at.seg {
+		if (n.rolls || n.stub.Flags&journal.Roll != 0) && r.active().base != n.at.seg {
 			if s, end := r.active(), r.log.after(uint64(t.Index)-1).pos; s.size > end {
 				r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Off: end, Op: r.bootOp(s.path)})
 				s.size, b.unsynced[s.base] = end, true
 			}
 			r.bootSegment(n.at.seg, files)
 		}
+		if !n.batch {
+			continue
+		}
+		r.active().wrote(&n.stub, n.at.pos, r.h.Now().Wall)
 		n.issued, n.written = true, true
 		switch torn, why := r.judge(t, n, b, files, boot, i >= check, t.Index <= rec.Bound); {
 		case torn:
@@ -87,6 +88,7 @@ func (r *Replica) recover(rec *journal.Group, files []core.FileInfo, boot core.B
 		}
 		break
 	}
+	r.retime(r.log.last()) // a torn batch is gone
 	r.removeStrays(files)
 	if len(b.holes) == 0 {
 		r.refillAll(b)
@@ -214,10 +216,12 @@ func (r *Replica) openSegments(files []core.FileInfo, m journal.Mark, b *booting
 		if base > m.Segment {
 			continue
 		}
-		s := &segment{base: base, file: r.h.NewFile(), path: r.path(base)}
+		s := r.knownSegment(base)
+		s.times = r.since[k]
 		want := r.sizes[k]
 		if base == m.Segment {
 			found, want = true, m.Pos
+			r.log.time0 = s.times
 		}
 		size := sizeOf(files, s.path)
 		s.size = max(size, 0)
@@ -241,8 +245,10 @@ func (r *Replica) openSegments(files []core.FileInfo, m journal.Mark, b *booting
 		b.hole(hole{seg: base, end: want, next: base}, why)
 	}
 	if !found {
-		r.newSegment(m.Segment)
+		s := r.newSegment(m.Segment)
 		if m.Pos > 0 {
+			s.times = times{s.made, s.made}
+			r.log.time0 = s.times
 			b.lost[m.Segment] = true
 			b.hole(hole{seg: m.Segment, end: m.Pos, next: m.Segment}, "its checkpoint does not know segment "+r.path(m.Segment))
 		}

@@ -9,7 +9,6 @@ import (
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/record"
-	"github.com/karst-stream/karst/core/seg"
 )
 
 // Catch-up. What is older than the leader's window is shipped as segment bytes: equal logs are
@@ -47,6 +46,7 @@ type pull struct {
 	seg     core.Offset // where the next byte goes
 	pos     int64
 	next    core.Offset // base offset of the next batch
+	times   times       // of what is committed in seg
 	partial []byte      // the beginning of a batch whose rest is in the next chunk
 	begun   bool        // seg, pos and next are known
 	askedAt core.Mono
@@ -141,6 +141,7 @@ func (r *Replica) beginPull(m *raftpb.Message) bool {
 			// The same leader offers more: go on where we are.
 			p.begun = true
 			p.seg, p.pos, p.next, p.partial, p.writing = r.pull.seg, r.pull.pos, r.pull.next, r.pull.partial, r.pull.writing
+			p.times = r.pull.times
 			r.pull = p
 			r.armPull(p)
 			return true
@@ -169,12 +170,13 @@ func (r *Replica) startPull(p *pull) {
 	p.begun = true
 	r.flushFill()
 	at := r.log.after(r.commit)
-	p.seg, p.pos, p.next = at.seg, at.pos, r.log.end(r.commit)
+	p.seg, p.pos, p.next, p.times = at.seg, at.pos, r.log.end(r.commit), r.log.timesAt(r.commit)
 	if at.seg < p.to.first { // what would follow our log is below the log start
 		markBelow.Hit()
-		p.seg, p.pos, p.next = p.to.first, 0, p.to.first
+		p.seg, p.pos, p.next, p.times = p.to.first, 0, p.to.first, noTimes
 	}
 	if s := r.segment(p.seg); s != nil { // what lies there is not committed, as far as is known here
+		s.times = p.times
 		s.index.Truncate(p.pos)
 		s.old.Truncate(p.pos)
 	}
@@ -206,6 +208,7 @@ func (r *Replica) abortPull() {
 	op := r.h.NewOp(func(ev *core.Event) { r.diskFailed(ev, "cutting "+s.path) })
 	r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Off: at.pos, Op: op})
 	s.size, s.dirty = at.pos, true
+	r.retime(r.log.last())
 }
 
 func (r *Replica) armPull(p *pull) {
@@ -320,6 +323,7 @@ func (r *Replica) gotChunk(from core.NodeID, c Control) {
 		return // rotten on the way; the retry asks again
 	}
 	s := r.pullSegment(p.seg)
+	s.times = p.times
 	if whole > 0 {
 		p.writing++
 		op := r.h.NewOp(func(ev *core.Event) {
@@ -334,7 +338,7 @@ func (r *Replica) gotChunk(from core.NodeID, c Control) {
 	p.partial = append([]byte(nil), data[whole:]...)
 	if c.Last && len(p.partial) == 0 && c.Next > p.seg {
 		r.endAt(s, p.pos)
-		p.seg, p.pos = c.Next, 0
+		p.seg, p.pos, p.times = c.Next, 0, noTimes
 	}
 	r.ask()
 }
@@ -354,6 +358,7 @@ func (r *Replica) checkBatches(p *pull, data []byte) int {
 		if s := r.segment(p.seg); s != nil && p.pos+int64(at) >= s.index.End() {
 			s.index.Add(b.BaseOffset(), p.pos+int64(at), b.MaxTimestamp())
 		}
+		p.times.add(p.pos+int64(at), b.MaxTimestamp())
 		at += len(b)
 		next = b.LastOffset() + 1
 	}
@@ -375,7 +380,7 @@ func (r *Replica) pullSegment(base core.Offset) *segment {
 		r.segs = append(r.segs, s)
 		return s
 	}
-	s := &segment{base: base, file: r.h.NewFile(), path: seg.Path(r.cfg.Dir, base)}
+	s := r.knownSegment(base)
 	r.segs = append(r.segs, s)
 	r.h.FX().Add(core.Effect{Kind: core.Create, File: s.file, Path: s.path, Sync: true,
 		Op: r.h.NewOp(func(ev *core.Event) { r.diskFailed(ev, "creating "+s.path) })})
@@ -389,6 +394,8 @@ func (r *Replica) endAt(s *segment, pos int64) {
 		r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Off: pos, Op: op})
 		s.size, s.dirty = pos, true
 	}
+	s.index.Truncate(pos)
+	s.old.Truncate(pos)
 }
 
 // endPull makes the bytes durable and lets raft install the snapshot.
@@ -409,8 +416,13 @@ func (r *Replica) endPull() {
 		}
 		r.h.Dirty(r)
 	}
+	if s := r.segment(p.seg); s != nil && p.seg < p.to.at.seg { // the last batch lies there, and then all was removed
+		r.endAt(s, p.pos)
+		p.times = noTimes
+	}
 	s := r.pullSegment(p.to.at.seg)
 	r.endAt(s, p.to.at.pos)
+	s.times = p.times
 	for _, s := range r.segs {
 		if !s.dirty {
 			continue
@@ -441,7 +453,10 @@ func (r *Replica) install(snap *raftpb.Snapshot) {
 	r.log.ents, r.log.notes = nil, nil
 	r.log.conf = snap.Metadata.ConfState
 	r.log.first, r.log.term0 = snap.Metadata.Index+1, snap.Metadata.Term
-	r.log.end0, r.log.at0 = d.end, d.at
+	r.log.end0, r.log.at0, r.log.time0 = d.end, d.at, noTimes
+	if s := r.segment(d.at.seg); s != nil {
+		r.log.time0 = s.times
+	}
 	r.log.hard.Commit = max(r.log.hard.Commit, snap.Metadata.Index)
 	r.commit, r.applied, r.complete = snap.Metadata.Index, snap.Metadata.Index, snap.Metadata.Index
 	r.high, r.start, r.floor = d.end, max(r.start, d.start), max(r.floor, d.start)

@@ -63,25 +63,33 @@ func (r *Replica) aim() {
 }
 
 // encodeState is what the journal keeps for us in a mark: bases and lengths of the log's segments, by which a
-// boot knows files that do not belong to it, and which of its own are not whole; its epochs, then the producer
-// state. Version 1 had no lengths.
+// boot knows files that do not belong to it, and which of its own are not whole; their timestamps, of the last as
+// of what is applied; its epochs, then the producer state. Version 1 had no lengths, version 2 no timestamps.
 func (r *Replica) encodeState() []byte {
 	b := binary.AppendUvarint([]byte{stateVersion}, uint64(len(r.segs)))
+	at := r.log.after(r.applied).seg
 	for _, s := range r.segs {
 		b = binary.AppendUvarint(b, uint64(s.base))
 		b = binary.AppendUvarint(b, uint64(s.size))
+		t := s.times
+		if s.base == at {
+			t = r.log.timesAt(r.applied)
+		}
+		b = binary.AppendVarint(b, int64(t.first))
+		b = binary.AppendVarint(b, int64(t.max))
 	}
 	return append(r.epochs.encode(b), r.ps.encode()...)
 }
 
-const stateVersion = 2
+const stateVersion = 3
 
 // decodeState takes bases and epochs and gives the rest.
 func (r *Replica) decodeState(b []byte) (producers []byte, ok bool) {
 	if len(b) == 0 || b[0] < 1 || b[0] > stateVersion {
 		return nil, false
 	}
-	sized := b[0] >= 2
+	sized, timed := b[0] >= 2, b[0] >= 3
+	now := r.h.Now().Wall
 	count, n := binary.Uvarint(b[1:])
 	if n <= 0 || count > uint64(len(b)) {
 		return nil, false
@@ -101,6 +109,17 @@ func (r *Replica) decodeState(b []byte) (producers []byte, ok bool) {
 			b = b[n:]
 		}
 		r.sizes = append(r.sizes, int64(size))
+		t := times{now, now} // what is not known counts as of today
+		for _, at := range []*core.Wall{&t.first, &t.max} {
+			if timed {
+				v, n := binary.Varint(b)
+				if n <= 0 {
+					return nil, false
+				}
+				*at, b = core.Wall(v), b[n:]
+			}
+		}
+		r.since = append(r.since, t)
 	}
 	r.epochs, b, ok = decodeEpochs(b)
 	return b, ok
@@ -163,6 +182,7 @@ func (r *Replica) markDurable() {
 	r.marking = 0
 	r.marked = r.markIndex
 	r.releaseShed()
+	r.shedSoon()
 	if !r.awake && r.opening == 0 && !r.began {
 		r.began = true
 		r.live()

@@ -153,12 +153,10 @@ func (r *Replica) need() int {
 // propose assigns the offset and parks the batch until raft wants it appended.
 func (r *Replica) propose(batch core.Ref, s journal.Stub, acks Acks, done func(Result)) {
 	s.Base = r.next
-	// A segment of which nothing is left of the log is closed too: its file can go once another follows it.
-	if tail := r.tailSegment(); tail > 0 && (tail+int64(s.Len) > r.cfg.Settings.SegmentBytes || r.start >= s.Base) {
+	if r.beginsSegment(&s) {
 		markRolled.Hit()
 		s.Flags |= journal.Roll
-		r.proposedSize = 0
-		r.rolled = true
+		r.beginTail(s.Base, s.MaxTime)
 	}
 	r.proposedSize += int64(s.Len)
 	record.Batch(batch.Bytes()).Patch(s.Base, r.term.Epoch())
@@ -177,14 +175,6 @@ func (r *Replica) propose(batch core.Ref, s journal.Stub, acks Acks, done func(R
 	}
 	r.wake()
 	r.h.Dirty(r)
-}
-
-// tailSegment is how many bytes the last segment will hold once all proposals are in it.
-func (r *Replica) tailSegment() int64 {
-	if r.rolled {
-		return r.proposedSize
-	}
-	return r.log.after(r.log.last()).pos + r.proposedSize
 }
 
 // Propose appends records that a coordinator or the metadata leader made, acks=all.

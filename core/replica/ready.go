@@ -204,6 +204,8 @@ func (r *Replica) log_(m *raftpb.Message, a *appending) []journal.Entry {
 			r.admit(n, body, &e)
 			je.Body = r.place(n, &e, &direct, a)
 			r.assignWaiters(n.stub.Base, e.Index)
+		} else if n.rolls {
+			r.turnTo(n.at.seg, &direct, a)
 		}
 		ents = append(ents, je)
 		r.observeAppend(&r.log.ents[len(r.log.ents)-1])
@@ -288,6 +290,7 @@ func (r *Replica) truncate(i uint64) {
 	r.log.ents, r.log.notes = r.log.ents[:keep:keep], r.log.notes[:keep]
 	r.complete = min(r.complete, i-1)
 	r.epochs.cut(r.log.end(i - 1))
+	r.retime(i - 1)
 	r.rebuildTip()
 	if o := r.cfg.Observer; o != nil {
 		o.Truncated(r.cfg.Node, r.cfg.Group, core.Index(i))

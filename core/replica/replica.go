@@ -39,6 +39,11 @@ type Settings struct {
 	SegmentBytes int64     // segment.bytes
 	Deletes      bool      // cleanup.policy holds delete: the log start may be moved
 	DeleteDelay  core.Mono // file.delete.delay.ms
+
+	RetentionMs    core.Wall // retention.ms; negative: for ever
+	RetentionBytes int64     // retention.bytes; negative: without limit
+	SegmentMs      core.Wall // segment.ms
+	SegmentJitter  core.Wall // segment.jitter.ms
 }
 
 // Config is given at birth or boot and does not change, but for Settings.
@@ -135,12 +140,15 @@ type Replica struct {
 
 	bases []core.Offset // of the segments that the boot's checkpoint names
 	sizes []int64       // ... and their lengths, of all but the last; 0: not known
+	since []times       // ... and what is known of their timestamps
 	mend  *mend         // the boot waits for what this disk has lost
 	mends int           // writes that filled holes
 	scrub scrub
 
 	proposedSize int64 // bytes proposed in this step
 	rolled       bool  // ... and they begin a new segment
+	tail         tail  // the segment that the next proposal goes to
+	jitter       jitter
 
 	// Reading.
 	reads   []*readIndex
@@ -237,6 +245,8 @@ func Broken(cfg Config, h Host, why string) *Replica {
 func newReplica(cfg Config, h Host) *Replica {
 	r := &Replica{cfg: cfg, h: h, staging: map[staged]core.Ref{}, log: &window{},
 		rng: det.New(cfg.Seed, "replica "+strconv.FormatUint(uint64(cfg.Group), 10))}
+	r.log.time0 = noTimes
+	r.jitter.rng = det.New(cfg.Seed, "jitter "+strconv.FormatUint(uint64(cfg.Group), 10))
 	r.log.snap = r.snapshot
 	r.tick.Fire = r.onTick
 	r.elect.Fire = r.onElect
@@ -431,10 +441,17 @@ func (r *Replica) High() core.Offset   { return r.high }
 func (r *Replica) Start() core.Offset  { return r.start }
 func (r *Replica) End() core.Offset    { return r.log.end(r.log.last()) }
 func (r *Replica) Awake() bool         { return r.awake }
-func (r *Replica) Set(s Settings)      { r.cfg.Settings = s }
 func (r *Replica) Opening() bool       { return r.opening > 0 }
 func (r *Replica) Applied() core.Index { return core.Index(r.applied) }
 func (r *Replica) Digest() det.Hash    { return r.ps.digest() }
+
+// Set takes new settings.
+func (r *Replica) Set(s Settings) {
+	r.cfg.Settings = s
+	if r.offline == "" {
+		r.removeShed() // after another delay
+	}
+}
 
 // voters are the raft ids that count, joint configurations included.
 func (r *Replica) voters() []core.RaftID {

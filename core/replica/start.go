@@ -20,6 +20,9 @@ import (
 //	  checkpoint without them durable: their files may go
 //	  file.delete.delay.ms later: removed
 //
+// An X at the very end of the log is logged with a roll (journal.AppendRollingStart): the next batch begins a
+// segment, and the file of those before can go at once.
+//
 // A crash anywhere leaves files that the newest checkpoint names, or ones that it does not, which the boot
 // removes. A segment that a reader was given a region of stays for the delay. A follower whose log ends below
 // the start catches up from the start on (catchup.go). The files that are left are equal on all replicas;
@@ -106,8 +109,14 @@ func (r *Replica) proposeStart(to core.Offset) {
 	if to <= r.cutting {
 		return // it is on its way, or a higher one
 	}
+	det.That(to <= r.high, "I17: a log start is proposed at or below the high watermark")
 	r.cutting = to
-	r.props = append(r.props, raftpb.Entry{Data: journal.AppendStart(nil, to)})
+	data := journal.AppendStart(nil, to)
+	if to == r.next && r.tailSegment() > 0 {
+		data = journal.AppendRollingStart(nil, to)
+		r.beginTail(to, -1)
+	}
+	r.props = append(r.props, raftpb.Entry{Data: data})
 	r.h.Dirty(r)
 }
 
@@ -160,18 +169,26 @@ func (r *Replica) shedSegments() {
 	}
 }
 
+// shedSoon has Ready look again when there is something to shed: what was in the way may be over.
+func (r *Replica) shedSoon() {
+	if r.offline == "" && r.began && len(r.segs) > 1 && r.segs[1].base <= r.floor {
+		r.h.Dirty(r)
+	}
+}
+
 // leave ends the window's knowledge of segments before the one that begins at base: false while that is too
-// early. The first batch of that segment leaves too, so that no truncation can reach what is shed.
+// early. The entry that began that segment leaves too, so that no truncation can reach what is shed.
 func (r *Replica) leave(base core.Offset) bool {
 	if r.log.at0.seg >= base {
 		return true
 	}
-	k := sort.Search(len(r.log.notes), func(k int) bool { return r.log.notes[k].end > base })
+	k := sort.Search(len(r.log.notes), func(k int) bool { return r.log.notes[k].at.seg >= base })
 	i := r.log.first + uint64(k)
 	if i > min(r.applied, r.complete) || r.needed(i) {
 		return false
 	}
-	det.That(r.log.notes[k].batch && r.log.notes[k].at.seg == base, "replica: a segment begins with its batch")
+	n := &r.log.notes[k]
+	det.That((n.batch || n.rolls) && n.at == (place{base, 0}), "replica: a segment begins with its batch, or empty")
 	for j := range r.log.notes[:k+1] {
 		if n := &r.log.notes[j]; n.batch && !n.written {
 			r.flushFill()
@@ -204,9 +221,8 @@ func (r *Replica) needed(i uint64) bool {
 
 // releaseShed is told that the checkpoint under way is durable: a boot does not look for what it left out.
 func (r *Replica) releaseShed() {
-	now := r.h.Now().Mono
 	for ; r.shed.free < r.shed.unnamed; r.shed.free++ {
-		r.shed.files[r.shed.free].until = now + r.cfg.Settings.DeleteDelay
+		r.shed.files[r.shed.free].freed = r.h.Now().Mono
 	}
 	r.removeShed()
 }
@@ -216,8 +232,8 @@ func (r *Replica) removeShed() {
 	x := &r.shed
 	for x.free > 0 {
 		s := x.files[0]
-		if s.until > r.h.Now().Mono {
-			r.h.Timers().Arm(&x.at, int64(s.until))
+		if until := s.freed + r.cfg.Settings.DeleteDelay; until > r.h.Now().Mono {
+			r.h.Timers().Arm(&x.at, int64(until))
 			return
 		}
 		markRemoved.Hit()

@@ -21,15 +21,18 @@ const (
 
 // segment is one file of batches.
 type segment struct {
-	base  core.Offset
-	file  core.FileID
-	path  string
-	size  int64     // of the file, as far as writes were issued
-	dirty bool      // bytes were written that no sync covers
-	index seg.Index // of what was appended since the boot
-	old   seg.Index // of what lay there before, as walks come by it
-	until core.Mono // below the log start: not to be removed earlier
-	gone  bool      // its removal was asked for: whether it could be made does not matter any more
+	base    core.Offset
+	file    core.FileID
+	path    string
+	size    int64     // of the file, as far as writes were issued
+	dirty   bool      // bytes were written that no sync covers
+	index   seg.Index // of what was appended since the boot
+	old     seg.Index // of what lay there before, as walks come by it
+	times   times
+	made    core.Wall // when this process came to know it
+	touched core.Wall // ... and when it last wrote a batch to it
+	freed   core.Mono // below the log start: since when a boot does not look for it
+	gone    bool      // its removal was asked for: whether it could be made does not matter any more
 }
 
 // lookup is the known batch from which a walk for offset begins.
@@ -110,8 +113,14 @@ func (r *Replica) segment(base core.Offset) *segment {
 // boot waits for it).
 func (r *Replica) newSegment(base core.Offset) *segment { return r.openSegment(base, nil) }
 
+// knownSegment is a segment that this process comes to know of.
+func (r *Replica) knownSegment(base core.Offset) *segment {
+	now := r.h.Now().Wall
+	return &segment{base: base, file: r.h.NewFile(), path: r.path(base), times: noTimes, made: now, touched: now}
+}
+
 func (r *Replica) openSegment(base core.Offset, a *appending) *segment {
-	s := &segment{base: base, file: r.h.NewFile(), path: r.path(base)}
+	s := r.knownSegment(base)
 	r.segs = append(r.segs, s)
 	if a != nil {
 		a.ops++
@@ -140,12 +149,11 @@ func (r *Replica) openSegment(base core.Offset, a *appending) *segment {
 // into the run that is written straight to the segment.
 func (r *Replica) place(n *note, e *raftpb.Entry, direct *run, a *appending) core.Ref {
 	if n.stub.Flags&journal.Roll != 0 {
-		r.writeRun(direct, a)
-		r.flushFill()
-		r.roll(n.at.seg, a)
+		r.turnTo(n.at.seg, direct, a)
 	}
 	s := r.active()
 	det.That(s.base == n.at.seg, "replica: a batch goes to the last segment")
+	s.wrote(&n.stub, n.at.pos, r.h.Now().Wall)
 	s.index.Add(n.stub.Base, n.at.pos, n.stub.MaxTime)
 	if r.cut != nil || n.stub.Len <= inlineBytes {
 		if len(r.fill) == 0 {
@@ -167,6 +175,15 @@ func (r *Replica) place(n *note, e *raftpb.Entry, direct *run, a *appending) cor
 	direct.end += int64(n.stub.Len)
 	direct.last, direct.term = e.Index, e.Term
 	return core.Ref{}
+}
+
+// turnTo closes the last segment and begins the one at base.
+func (r *Replica) turnTo(base core.Offset, direct *run, a *appending) {
+	r.writeRun(direct, a)
+	r.flushFill()
+	r.roll(base, a)
+	s, now := r.active(), r.h.Now().Wall
+	s.times, s.made, s.touched = noTimes, now, now
 }
 
 func (r *Replica) roll(base core.Offset, a *appending) {
@@ -251,6 +268,7 @@ func (r *Replica) flushFill() {
 		op := r.h.NewOp(func(ev *core.Event) {
 			if !r.diskFailed(ev, "writing "+s.path) {
 				r.written(first, last, term)
+				r.shedSoon()
 			}
 		})
 		r.h.FX().Add(core.Effect{Kind: core.Write, File: s.file, Off: pos - core.Size(vec), Op: op}, vec...)

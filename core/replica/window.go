@@ -24,6 +24,7 @@ type place struct {
 type note struct {
 	stub    journal.Stub
 	batch   bool
+	rolls   bool        // no batch, but a new segment begins: all of the log before it was removed
 	inline  bool        // its bytes rode in the journal
 	issued  bool        // a write of its bytes to the segment was asked for
 	written bool        // ... and is done: they are in the page cache at least
@@ -50,6 +51,7 @@ type window struct {
 	term0 uint64 // term of first-1
 	end0  core.Offset
 	at0   place // where the batch after first-1 goes
+	time0 times // of what at0.seg holds before it
 	ents  []raftpb.Entry
 	notes []note
 	snap  func() (raftpb.Snapshot, error)
@@ -87,6 +89,8 @@ func (w *window) push(e raftpb.Entry) *note {
 			n.at = place{s.Base, 0}
 		}
 		n.end = s.Base + core.Offset(s.Count)
+	} else if start, ok := startOf(&e); ok && start == end && at.pos > 0 && journal.StartRolls(e.Data) {
+		n.at, n.rolls = place{start, 0}, true
 	}
 	w.ents = append(w.ents, e)
 	w.notes = append(w.notes, n)
@@ -98,6 +102,7 @@ func (w *window) drop(k int) {
 	if k == 0 {
 		return
 	}
+	w.time0 = w.timesAt(w.first + uint64(k) - 1)
 	w.term0 = w.ents[k-1].Term
 	w.end0, w.at0 = w.notes[k-1].end, w.notes[k-1].after()
 	w.first += uint64(k)

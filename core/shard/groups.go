@@ -18,7 +18,8 @@ type birth struct {
 }
 
 // unsettled is for groups of which the metadata says nothing, or nothing yet.
-var unsettled = replica.Settings{MinInsync: 1, SegmentBytes: 1 << 30, DeleteDelay: 60 * core.Second}
+var unsettled = replica.Settings{MinInsync: 1, SegmentBytes: 1 << 30, DeleteDelay: 60 * core.Second,
+	RetentionMs: -1, RetentionBytes: -1, SegmentMs: 1<<63 - 1}
 
 // boot opens what the disk holds for this shard.
 func (s *Shard) boot() {
@@ -46,6 +47,7 @@ func (s *Shard) boot() {
 	s.timers.Arm(&s.balance, int64(s.now.Mono+balanceEvery))
 	s.timers.Arm(&s.room.at, int64(s.now.Mono+yieldEvery))
 	s.timers.Arm(&s.scrub, int64(s.now.Mono+scrubEvery))
+	s.timers.Arm(&s.retain.at, int64(s.now.Mono+min(s.retainEvery(), retainFirst)))
 }
 
 func (s *Shard) replicaConfig(h *hosted, topic [16]byte, set replica.Settings) replica.Config {
@@ -179,7 +181,9 @@ func (s *Shard) settings(t *meta.Topic) replica.Settings {
 	l := s.view.Layers(t, s.cfg.Node, s.cfg.Static)
 	v := l.TopicValues()
 	return replica.Settings{MinInsync: int(v.MinInsync), SegmentBytes: v.SegmentBytes, Deletes: v.Deletes,
-		DeleteDelay: core.Mono(v.FileDeleteDelayMs) * core.Millisecond}
+		DeleteDelay: core.Mono(v.FileDeleteDelayMs) * core.Millisecond,
+		RetentionMs: core.Wall(v.RetentionMs), RetentionBytes: v.RetentionBytes,
+		SegmentMs: core.Wall(v.SegmentMs), SegmentJitter: core.Wall(v.SegmentJitterMs)}
 }
 
 // host makes the replica of a partition when this node and this shard should have one.

@@ -23,6 +23,7 @@ type rig struct {
 	nextLk core.LinkID
 	starts int         // of processes: each draws something else
 	deaf   core.NodeID // frames to this node are lost
+	static []config.KV // of nodes that start, beside what all have
 }
 
 type rigNode struct {
@@ -119,7 +120,7 @@ func (r *rig) start(n *rigNode) {
 	for k := range n.shards {
 		n.shards[k] = New(Config{Node: n.id, Shard: core.ShardID(k), Shards: len(n.shards), Seed: uint64(n.id)*77 + uint64(r.starts)<<16, Peers: r.peers(),
 			Listeners: []meta.Listener{{Name: "PLAINTEXT", Host: "h", Port: uint16(9000 + n.id)}},
-			Static:    []config.KV{{Key: "group.initial.rebalance.delay.ms", Value: "0"}},
+			Static:    config.Sort(append([]config.KV{{Key: "group.initial.rebalance.delay.ms", Value: "0"}}, r.static...)),
 			Limits:    Limits{JournalSlot: 1 << 20}}, rec)
 	}
 	for _, o := range r.nodes {

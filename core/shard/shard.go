@@ -115,6 +115,7 @@ type Shard struct {
 	balance  det.Timer
 	scrub    det.Timer
 	scrubbed int // where in the groups the scrubber is
+	retain   retaining
 
 	view     *meta.View
 	values   config.BrokerValues
@@ -171,6 +172,7 @@ func New(cfg Config, rec *Recovery) *Shard {
 	s.retire.Fire = s.onRetire
 	s.balance.Fire = s.onBalance
 	s.scrub.Fire = s.onScrub
+	s.retain.at.Fire = s.onRetain
 	for _, n := range cfg.Peers {
 		if n != cfg.Node {
 			s.peers.Set(n, &peer{node: n})

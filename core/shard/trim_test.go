@@ -21,13 +21,18 @@ type trimmed struct {
 }
 
 func newTrimmed(t *testing.T, nodes int, configs ...config.KV) *trimmed {
-	r := newRig(t, nodes, 1)
+	return trimmedOn(newRig(t, nodes, 1), configs...)
+}
+
+func trimmedOn(r *rig, configs ...config.KV) *trimmed {
+	t, nodes := r.t, len(r.nodes)
 	r.open()
 	res := r.admin(&meta.CreateTopic{Name: "events", ID: [16]byte{7}, Partitions: 1, Replication: int16(nodes),
 		Configs: config.Sort(append(configs, config.KV{Key: "segment.bytes", Value: "1048576"}))})
 	if res.Code != meta.Done {
 		t.Fatal(res)
 	}
+	t.Helper()
 	return &trimmed{hurt: &hurt{rig: r}}
 }
 
@@ -171,7 +176,12 @@ func TestTheLogStartMovesOnEveryReplica(t *testing.T) {
 		x.mustTrim(-1, int64(2*x.next))
 		x.begins(int64(2 * x.next))
 		end := fmt.Sprintf("%020d", 2*x.next)
-		x.fill(1) // the next batch begins a segment, so nothing of the old one is left
+		x.run(2 * core.Second)
+		x.files(end) // all was deleted, so a segment began, and nothing of the old ones is left
+		if got := x.segments(x.nodes[0]); len(got) != 1 || len(x.nodes[0].disk[got[0]]) != 0 {
+			t.Fatalf("an empty log has %v", got)
+		}
+		x.fill(1)
 		x.run(2 * core.Second)
 		x.files(end)
 		x.begins(int64(2*x.next - 2))
