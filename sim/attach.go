@@ -6,6 +6,7 @@ import (
 	"github.com/karst-stream/karst/checker"
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/api"
+	"github.com/karst-stream/karst/core/config"
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/meta"
 	"github.com/karst-stream/karst/core/replica"
@@ -57,6 +58,10 @@ func bootKarst(w *World, n *node) ([]machine, error) {
 	for i := range w.plan.Nodes {
 		peers = append(peers, core.NodeID(i))
 	}
+	var static []config.KV
+	if workload.Retains(w.plan.Loads) {
+		static = []config.KV{{Key: "log.retention.check.interval.ms", Value: "200"}}
+	}
 	var ms []machine
 	for s := range w.plan.Shards {
 		ms = append(ms, shard.New(shard.Config{
@@ -67,6 +72,7 @@ func bootKarst(w *World, n *node) ([]machine, error) {
 			Observer:  obs,
 			Unzip:     workload.Unpack,
 			Zip:       workload.Pack,
+			Static:    static,
 		}, rec))
 	}
 	return ms, nil

@@ -267,7 +267,9 @@ func (w *World) run(n *node, s core.ShardID, m machine, events []core.Event, fx 
 		}
 	}()
 	w.judge.At(w.now)
-	return m.Step(w.clock(n), events, fx)
+	now := w.clock(n)
+	w.latest = max(w.latest, now.Wall)
+	return m.Step(now, events, fx)
 }
 
 // clock is what a node believes the time to be.

@@ -47,5 +47,14 @@ func (w *World) Alarm(at core.Mono, client int) { w.after(at, dueClient, nil, 0,
 // Fail is a client's complaint.
 func (w *World) Fail(id, what string) { w.failAt(id, "%s", what) }
 
+// Clocks are those of the nodes.
+func (w *World) Clocks() (earliest, latest core.Wall) {
+	earliest = w.nodes[0].clock.wall(w.now)
+	for _, n := range w.nodes[1:] {
+		earliest = min(earliest, n.clock.wall(w.now))
+	}
+	return earliest, w.latest
+}
+
 // Deafen makes a client stop reading, or read on.
 func (w *World) Deafen(c core.ConnID, on bool) { w.net.Deafen(c, on) }

@@ -55,6 +55,7 @@ type World struct {
 	entered   core.Mono // when the stage began
 	compareAt core.Mono // when disks may be compared again
 	limit     core.Mono // when it must be over
+	latest    core.Wall // that any node's clock has shown
 	steps     *det.Rand
 	faults    *det.Rand
 	netRand   *det.Rand

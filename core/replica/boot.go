@@ -218,6 +218,9 @@ func (r *Replica) openSegments(files []core.FileInfo, m journal.Mark, b *booting
 		}
 		s := r.knownSegment(base)
 		s.times = r.since[k]
+		if mut.On("M20d") { // what lay in a segment before the start has no time
+			s.times = times{0, 0}
+		}
 		want := r.sizes[k]
 		if base == m.Segment {
 			found, want = true, m.Pos

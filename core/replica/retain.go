@@ -68,6 +68,9 @@ func (r *Replica) sizeOf(k int) int64 {
 
 // removable says of segment k that all of it is committed, and that there is anything.
 func (r *Replica) removable(k int) bool {
+	if mut.On("M20c") && k+1 >= len(r.segs) { // the last segment stays, however old it is
+		return false
+	}
 	return k < len(r.segs) && (r.high >= r.upper(k) || mut.On("M20")) && r.sizeOf(k) > 0
 }
 

@@ -8,6 +8,7 @@ package workload
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/karst-stream/karst/checker"
 	"github.com/karst-stream/karst/core"
@@ -24,6 +25,9 @@ type Env interface {
 	Deafen(c core.ConnID, on bool)    // stops reading, or reads on
 	Alarm(at core.Mono, client int)   // Wake(client) at or after at
 	Fail(id, what string)
+	// Clocks are the wall clocks of the nodes: the one that is behind all others now, and the latest time that any
+	// has ever shown.
+	Clocks() (earliest, latest core.Wall)
 }
 
 // Config is the shape of the load.
@@ -51,7 +55,7 @@ type Counts struct {
 	Errors                                     map[wire.Error]int64 // looked up and sorted when printed
 	Undecodable, Asked, FirstTry, Damaged      int64
 	Weak, WeakAcked, Drifts, Rude, Wards, Late int64 // what the other loads did
-	Trims                                      int64
+	Trims, Emptied                             int64
 	LastAck                                    core.Mono
 	Met                                        *Met
 }
@@ -61,30 +65,31 @@ type Fleet struct {
 	Counts Counts
 	Judge  *checker.Judge
 
-	env     Env
-	cfg     Config
-	rng     *det.Rand
-	conns   map[core.ConnID]*session
-	raw     map[core.ConnID]*vandal
-	clients []client
-	alarms  []core.Mono
-	corr    int32
-	out     wire.Writer
-	frame   []byte // being sent
-	in      wire.Reader
-	lent    core.Buf // shows in what it reads
-	setup   *admin
-	produce []*producer
-	weak    []*weak
-	numbers uint16
-	burst   int64 // the load is so many times what it was
-	answers wire.Key
-	final   *reader
-	op      checker.Op           // see base.op
-	ids     map[wire.UUID]string // see idText
-	wards   []string             // topics that wardens made
-	census  *census              // nil: there are none
-	stopped bool
+	env       Env
+	cfg       Config
+	rng       *det.Rand
+	conns     map[core.ConnID]*session
+	raw       map[core.ConnID]*vandal
+	clients   []client
+	alarms    []core.Mono
+	corr      int32
+	out       wire.Writer
+	frame     []byte // being sent
+	in        wire.Reader
+	lent      core.Buf // shows in what it reads
+	setup     *admin
+	produce   []*producer
+	weak      []*weak
+	numbers   uint16
+	burst     int64 // the load is so many times what it was
+	answers   wire.Key
+	final     *reader
+	op        checker.Op           // see base.op
+	ids       map[wire.UUID]string // see idText
+	wards     []string             // topics that wardens made
+	retainers []*retainer
+	census    *census // nil: there are none
+	stopped   bool
 }
 
 // client is one actor. poll does what can be done now and says when to look again.
@@ -184,6 +189,9 @@ func (f *Fleet) Drained() bool {
 func (f *Fleet) ReadBack() {
 	f.final = newReader(f.base(), true)
 	f.add(f.final)
+	for _, x := range f.retainers {
+		f.wakeAt(x.id, f.env.Now())
+	}
 	if len(f.wards) > 0 {
 		f.census = &census{base: f.base()}
 		f.add(f.census)
@@ -192,7 +200,8 @@ func (f *Fleet) ReadBack() {
 
 // ReadAll says that ReadBack is through.
 func (f *Fleet) ReadAll() bool {
-	return f.final != nil && f.final.sealed && (f.census == nil || f.census.done)
+	return f.final != nil && f.final.sealed && (f.census == nil || f.census.done) &&
+		!slices.ContainsFunc(f.retainers, func(x *retainer) bool { return !x.over })
 }
 
 // Settled says that the cluster shows every partition with a leader and all its replicas in sync,
@@ -217,6 +226,11 @@ func (f *Fleet) Stuck() string {
 	for _, c := range f.clients {
 		if a, ok := c.(*auditor); ok {
 			s += a.why()
+		}
+	}
+	for _, x := range f.retainers {
+		if f.final != nil && !x.over {
+			s += fmt.Sprintf("%s begins at %d; ", x.topic, x.begins)
 		}
 	}
 	if f.final != nil && !f.final.sealed {

@@ -24,13 +24,14 @@ type kindOfLoad struct {
 	about string
 	most  int
 	draw  func(rng *det.Rand) int // how many a standard world has; 0: none
+	late  func(rng *det.Rand) int // ... drawn after all else, from a stream of its own; nil: none
 	start func(f *Fleet, n int)
 }
 
 // kinds are visited in this order, which is also that of the draws: append, never insert, or every
 // seed becomes another run.
 var kinds = []*kindOfLoad{&produceLoad, &groupLoad, &readLoad, &weakLoad, &driftLoad, &slowLoad, &vandalLoad, &topicsLoad, &deleteLoad, &offsetsLoad, &wideLoad,
-	&hastyLoad, &staticLoad, &watchLoad, &trimLoad}
+	&hastyLoad, &staticLoad, &watchLoad, &trimLoad, &retainLoad}
 
 func kindOf(name string) *kindOfLoad {
 	for _, k := range kinds {
@@ -45,6 +46,20 @@ func kindOf(name string) *kindOfLoad {
 func DrawLoads(rng *det.Rand) (out []Load) {
 	for _, k := range kinds {
 		if n := k.draw(rng); n > 0 {
+			out = append(out, Load{k.name, n})
+		}
+	}
+	return out
+}
+
+// DrawLate draws the loads that came later: each from a stream of its own, so that no seed becomes another run
+// but by having them.
+func DrawLate(seed uint64) (out []Load) {
+	for _, k := range kinds {
+		if k.late == nil {
+			continue
+		}
+		if n := k.late(det.New(seed, "late "+k.name)); n > 0 {
 			out = append(out, Load{k.name, n})
 		}
 	}

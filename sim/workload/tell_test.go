@@ -16,13 +16,14 @@ type still struct {
 	fails []string
 }
 
-func (s *still) Now() core.Mono               { s.now++; return s.now }
-func (s *still) Dial(core.NodeID) core.ConnID { return 1 }
-func (s *still) Send(core.ConnID, []byte)     {}
-func (s *still) Hang(core.ConnID)             {}
-func (s *still) Deafen(core.ConnID, bool)     {}
-func (s *still) Alarm(core.Mono, int)         {}
-func (s *still) Fail(id, what string)         { s.fails = append(s.fails, id+": "+what) }
+func (s *still) Now() core.Mono                 { s.now++; return s.now }
+func (s *still) Dial(core.NodeID) core.ConnID   { return 1 }
+func (s *still) Send(core.ConnID, []byte)       {}
+func (s *still) Hang(core.ConnID)               {}
+func (s *still) Clocks() (core.Wall, core.Wall) { return 0, 0 }
+func (s *still) Deafen(core.ConnID, bool)       {}
+func (s *still) Alarm(core.Mono, int)           {}
+func (s *still) Fail(id, what string)           { s.fails = append(s.fails, id+": "+what) }
 func (s *still) fleet(heard func(string)) *base {
 	j := checker.NewJudge(checker.Limits{})
 	j.Heard = func(v checker.Violation) { heard(v.ID) }

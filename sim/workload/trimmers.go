@@ -32,6 +32,7 @@ type trimmer struct {
 	last    int64           // the highest offset in acked; -1
 	low     int64           // the log start is at least this
 	allowed int64           // ... and at most this
+	keeps   *keeping        // retention moves it too; nil: nothing but DeleteRecords does
 }
 
 var trimLoad = kindOfLoad{
@@ -107,6 +108,9 @@ func (t *trimmer) create(n core.NodeID) {
 	req.TimeoutMs = 1000
 	req.Topics = []wire.CreateTopicsRequestTopic{{Name: t.topic, NumPartitions: 1, ReplicationFactor: int16(t.f.cfg.Factor),
 		Configs: []wire.CreateTopicsRequestConfig{{Name: "segment.bytes", Value: &size}, {Name: "file.delete.delay.ms", Value: &t.delay}}}}
+	if t.keeps != nil {
+		req.Topics[0].Configs = append(req.Topics[0].Configs, t.keeps.configs()...)
+	}
 	t.send(n, wire.KeyCreateTopics, 7, &req, func(m wire.Message) {
 		if r := m.(*wire.CreateTopicsResponse); len(r.Topics) == 1 {
 			e := r.Topics[0].ErrorCode
@@ -139,10 +143,18 @@ func (t *trimmer) append() {
 	if t.rng.Chance(2, 3) {
 		size = int(t.rng.Between(20<<10, 180<<10))
 	}
+	at := t.f.clock()
+	if t.keeps != nil {
+		at = t.keeps.date(t.rng, at)
+	}
 	var b record.Builder
-	b.Append(record.Record{Value: append(binary.BigEndian.AppendUint64(nil, uint64(number)), make([]byte, size)...), Timestamp: t.f.clock()})
+	b.Append(record.Record{Value: append(binary.BigEndian.AppendUint64(nil, uint64(number)), make([]byte, size)...), Timestamp: at})
+	batch := append([]byte(nil), b.Build()...)
+	if t.keeps != nil {
+		t.keeps.sends(number, at, int64(len(batch)))
+	}
 	req := wire.ProduceRequest{Acks: -1, TimeoutMs: 1000, TopicData: []wire.ProduceRequestTopic{{Name: t.topic,
-		PartitionData: []wire.ProduceRequestPartition{{Records: core.RefOf(append([]byte(nil), b.Build()...))}}}}}
+		PartitionData: []wire.ProduceRequestPartition{{Records: core.RefOf(batch)}}}}}
 	t.send(t.leader, wire.KeyProduce, 9, &req, func(m wire.Message) {
 		r := m.(*wire.ProduceResponse)
 		if len(r.Responses) != 1 || len(r.Responses[0].PartitionResponses) != 1 {
@@ -157,16 +169,27 @@ func (t *trimmer) append() {
 		}
 		t.acked[p.BaseOffset] = number
 		t.last = max(t.last, p.BaseOffset)
+		if t.keeps != nil {
+			t.keeps.took(p.BaseOffset, number)
+		}
 		t.began("a produce", p.LogStartOffset)
 	})
 }
 
 // began judges a log start that was told by a leader that is known to be the true one.
 func (t *trimmer) began(by string, start int64) {
-	if start < t.low || start > t.allowed {
-		t.f.env.Fail("A26", fmt.Sprintf("%s: by the answer to %s the log starts at %d, which must be in [%d, %d]", t.topic, by, start, t.low, t.allowed))
+	if most := t.most(); start < t.low || start > most {
+		t.f.env.Fail("A26", fmt.Sprintf("%s: by the answer to %s the log starts at %d, which must be in [%d, %d]", t.topic, by, start, t.low, most))
 	}
 	t.low = max(t.low, start)
+}
+
+// most is the highest log start that there is a reason for by now.
+func (t *trimmer) most() int64 {
+	if t.keeps != nil {
+		t.allowed = max(t.allowed, t.keeps.most(t.f.env, t.sent))
+	}
+	return t.allowed
 }
 
 func (t *trimmer) trim() {
@@ -197,8 +220,8 @@ func (t *trimmer) trim() {
 
 func (t *trimmer) first() {
 	t.list(-2, func(start int64) {
-		if start < t.low || start > t.allowed {
-			t.doubt(fmt.Sprintf("the first offset is %d, which must be in [%d, %d]", start, t.low, t.allowed))
+		if most := t.most(); start < t.low || start > most {
+			t.doubt(fmt.Sprintf("the first offset is %d, which must be in [%d, %d]", start, t.low, most))
 		}
 	})
 }
@@ -241,8 +264,8 @@ func (t *trimmer) read() {
 		p := &r.Responses[0].Partitions[0]
 		_, there := t.acked[at]
 		switch t.bad(p.ErrorCode); {
-		case p.ErrorCode == wire.OffsetOutOfRange && there && at >= t.allowed:
-			t.doubt(fmt.Sprintf("offset %d is out of range, but it was acknowledged, and deletion up to %d was all that was asked for", at, t.allowed))
+		case p.ErrorCode == wire.OffsetOutOfRange && there && at >= t.most():
+			t.doubt(fmt.Sprintf("offset %d is out of range, but it was acknowledged, and there was no reason for a start above %d", at, t.allowed))
 		case p.ErrorCode == wire.None && at < low:
 			t.doubt(fmt.Sprintf("offset %d is served below the log start %d", at, low))
 		case p.ErrorCode == wire.None && p.Records.Len > 0:
