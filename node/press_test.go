@@ -19,16 +19,6 @@ var codecs = map[string]kgo.CompressionCodec{"uncompressed": kgo.NoCompression()
 
 var codecNames = []string{"uncompressed", "gzip", "snappy", "lz4", "zstd"} // by Kafka's number
 
-func dial(t *testing.T, seeds []string, opts ...kgo.Opt) *kgo.Client {
-	t.Helper()
-	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(seeds...)}, opts...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	return c
-}
-
 // topicWith makes a topic of one partition; settings are KEY=VALUE.
 func topicWith(ctx context.Context, t *testing.T, c *kgo.Client, name string, settings ...string) {
 	t.Helper()
