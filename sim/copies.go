@@ -69,16 +69,17 @@ func (c *copies) write(n *node, e *core.Effect, vec []core.Ref) {
 	if !ok {
 		return
 	}
+	path := n.disk.Path(e.File)
 	workload.FindValues(b, func(v workload.Value, at, size int, whole bool) {
 		if !whole {
-			c.w.failAt("I11", "node %d writes a damaged record of producer %d into %s at %d", n.id, v.Producer, n.disk.Path(e.File), e.Off+int64(at))
+			c.w.failAt("I11", "node %d writes a damaged record of producer %d into %s at %d", n.id, v.Producer, path, e.Off+int64(at))
 			return
 		}
 		t := c.track(v)
 		if t.done {
 			return
 		}
-		p := place{n.id, n.life, e.File, n.disk.Path(e.File), e.Off + int64(at), int64(size)}
+		p := place{n.id, n.life, e.File, path, e.Off + int64(at), int64(size)}
 		for i := range t.at {
 			if o := &t.at[i]; o.node == p.node && o.off == p.off && o.path == p.path {
 				*o = p

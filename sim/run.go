@@ -150,7 +150,7 @@ func prepare(opts Options) {
 	plant(opts.Mutant)
 	once.Do(func() {
 		core.Poison = true
-		debug.SetGCPercent(400) // worlds are small and short-lived
+		debug.SetGCPercent(800) // worlds are small and short-lived
 	})
 }
 

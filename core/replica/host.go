@@ -22,7 +22,7 @@ type Host interface {
 	// NewOp names a disk operation; done is called with its DiskDone, in a later step.
 	NewOp(done func(ev *core.Event)) core.OpID
 	// SendRaft hands a message to a peer. It takes the bodies, and says no when the peer's queue is full
-	// or no link is up: then it has released them.
+	// or no link is up: then it has released them. Message and slice stay the caller's, who uses them again.
 	SendRaft(to core.NodeID, g core.GroupID, m *raftpb.Message, bodies []core.Ref) bool
 	// Suspect says whether the failure detector gave node up.
 	Suspect(n core.NodeID) bool
