@@ -51,3 +51,47 @@ fault 6s cut n2 for 2s`)
 		t.Error("nobody committed in a generation that was over")
 	}
 }
+
+// What fits no order is found, and a search that is given up is a failure of its own.
+func TestTopicsAndSettingsAreSearched(t *testing.T) {
+	prepare(Options{})
+	for want, tell := range map[string]func(add func(checker.Kind, func(*checker.Op))){
+		"": func(add func(checker.Kind, func(*checker.Op))) {
+			add(checker.CreateTopic, func(o *checker.Op) { o.Count = 2 })
+			add(checker.Metadata, func(o *checker.Op) { o.Exists, o.Count = true, 2 })
+		},
+		"L2": func(add func(checker.Kind, func(*checker.Op))) {
+			add(checker.CreateTopic, func(o *checker.Op) { o.Count = 2 })
+			add(checker.Metadata, func(*checker.Op) {})
+		},
+		"L3": func(add func(checker.Kind, func(*checker.Op))) {
+			add(checker.AlterConfig, func(o *checker.Op) { o.Value = "1" })
+			add(checker.DescribeConfig, func(*checker.Op) {})
+		},
+		"search": func(add func(checker.Kind, func(*checker.Op))) {
+			for range searchedAtOnce + 1 {
+				add(checker.DescribeConfig, func(o *checker.Op) { o.Call = 0 })
+			}
+		},
+	} {
+		w := newWorld(Swarm(1, 0, minute), Options{}, karst)
+		now := int64(0)
+		tell(func(k checker.Kind, set func(*checker.Op)) {
+			o := checker.NewOp(k)
+			o.Topic, o.Resource, o.Key, o.Call, o.Done = "a", "topic a", "retention.ms", now+1, now+2
+			now += 2
+			set(&o)
+			if err := w.told.Tell(&o); err != nil {
+				t.Fatal(err)
+			}
+		})
+		w.search()
+		got := ""
+		if v := w.result.Violation; v != nil {
+			got = v.ID
+		}
+		if got != want {
+			t.Errorf("%v was found, not %q", w.result.Violation, want)
+		}
+	}
+}

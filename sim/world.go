@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/karst-stream/karst/checker"
+	"github.com/karst-stream/karst/checker/linear"
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
 	diskfake "github.com/karst-stream/karst/diskio/fake"
@@ -291,6 +292,7 @@ func (w *World) finish() {
 		if _, err := w.told.Finish(); err != nil {
 			w.failAt("history", "%v", err)
 		}
+		w.search()
 		w.settle()
 		w.judge.Finish()
 		if id, what := w.compareDisks(); id != "" {
@@ -335,6 +337,21 @@ func (w *World) violation(v checker.Violation) {
 var loss = []string{"A1", "A3", "A4"}
 
 func (w *World) fail(format string, args ...any) { w.failAt("sim", format, args...) }
+
+// searchedAtOnce is the most operations on a topic or key between two quiet instants. A run has a few dozen.
+const searchedAtOnce = 2000
+
+// search looks for orders of what clients saw of topics and configurations (L2, L3), which no judge did so far.
+func (w *World) search() {
+	r, err := linear.CheckCells(w.told, linear.Options{Window: searchedAtOnce, Seconds: 20})
+	if err != nil {
+		w.failAt("search", "%v", err)
+		return
+	}
+	for _, v := range r.Violations {
+		w.violation(v)
+	}
+}
 
 func (w *World) failAt(id, format string, args ...any) {
 	if w.failed {

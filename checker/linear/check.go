@@ -45,6 +45,15 @@ const least = 64
 
 // Check searches for orders of what j has collected, after j.Finish.
 func Check(j *checker.Judge, o Options) (*Report, error) {
+	return check(j, o, func(*checker.Object) bool { return true })
+}
+
+// CheckCells searches only what has no exact judge: topics and configuration keys.
+func CheckCells(j *checker.Judge, o Options) (*Report, error) {
+	return check(j, o, func(obj *checker.Object) bool { return len(obj.Cell) > 0 })
+}
+
+func check(j *checker.Judge, o Options, wanted func(*checker.Object) bool) (*Report, error) {
 	if o.Operations == 0 {
 		o.Operations = 200_000
 	}
@@ -57,7 +66,7 @@ func Check(j *checker.Judge, o Options) (*Report, error) {
 	r := &Report{}
 	var failed error
 	j.Objects(func(obj *checker.Object) {
-		if failed == nil {
+		if failed == nil && wanted(obj) {
 			failed = r.object(obj, &o)
 		}
 	})

@@ -67,9 +67,14 @@ func (b *base) listed(began core.Mono, part int32, at int64, p *wire.ListOffsets
 	b.f.tell(o)
 }
 
+// freshFor is how soon a broker answers a question about topics or configurations when it knows all that was
+// decided before (api's freshGrace). Later, it may have given up asking and say what it knew.
+const freshFor = 500 * core.Millisecond
+
 // shown tells what a broker says of a topic. An error says nothing but that a topic is not there. Each
 // connection counts as a broker of its own: two of them may lead to shards of one node of which one has
-// heard the news a moment before the other.
+// heard the news a moment before the other. A broker that knows a topic shows it as it knows it, old news or
+// not: A30 holds that against its own answers before, and L2 is not told. One that does not know it asks first.
 func (b *base) shown(began core.Mono, n core.NodeID, name string, t *wire.MetadataResponseTopic) {
 	if t.ErrorCode != wire.None && t.ErrorCode != wire.UnknownTopicOrPartition {
 		return
@@ -83,7 +88,12 @@ func (b *base) shown(began core.Mono, n core.NodeID, name string, t *wire.Metada
 		p := &t.Partitions[i]
 		o.Leaders = append(o.Leaders, checker.Leader{int64(p.PartitionIndex), int64(p.LeaderId), int64(p.LeaderEpoch)})
 	}
-	b.f.tell(o)
+	now := b.f.env.Now()
+	if !o.Exists && now-began < freshFor {
+		b.f.tell(o)
+		return
+	}
+	b.f.Judge.Topics.Shown(o.Node, name, o.TopicID, o.Exists, o.Count, o.Leaders, checker.Span{Call: int64(began), Ret: int64(now)})
 }
 
 // idText is how a history writes a topic's id.

@@ -12,7 +12,7 @@ import (
 // warden makes topics, looks at them, configures them, gives them partitions and deletes them, one after
 // the other, each step until a broker says that it is done (A30).
 //
-//	creating -> looking -> configuring -> growing -> looking -> describing -> deleting -> creating the next
+//	creating -> looking -> configuring -> growing -> measuring -> describing -> deleting -> creating the next
 type warden struct {
 	*base
 	name   string
@@ -59,7 +59,7 @@ func (a *warden) poll(now core.Mono) core.Mono {
 		a.christen()
 	}
 	a.busy = true
-	[...]func(core.NodeID){a.create, a.look, a.configure, a.widen, a.look, a.describe, a.remove}[a.step](n)
+	[...]func(core.NodeID){a.create, a.look, a.configure, a.widen, a.measure, a.describe, a.remove}[a.step](n)
 	return core.Never
 }
 
@@ -91,25 +91,40 @@ func (a *warden) next(e wire.Error, also ...wire.Error) {
 	}
 }
 
+// asked is what a request of a warden asks for, whatever becomes of it.
+type asked struct {
+	checker.Kind
+	count int64
+	value string
+}
+
 // ask sends a request and tells of the operation that it is: o says how it ended, as far as the answer is
-// sure of it. done returns the error of the one thing that was asked for; false: it is not in the answer.
-func (a *warden) ask(n core.NodeID, key wire.Key, version int16, m wire.Message, kind checker.Kind, done func(wire.Message, *checker.Op) (wire.Error, bool),
+// sure of it; one that refuses because the step is done already did nothing. done returns the error of the one
+// thing that was asked for; false: it is not in the answer.
+func (a *warden) ask(n core.NodeID, key wire.Key, version int16, m wire.Message, what asked, done func(wire.Message, *checker.Op) (wire.Error, bool),
 	also ...wire.Error) {
 	began, name := a.f.env.Now(), a.name
 	a.base.ask(n, key, version, m, func(resp wire.Message) {
 		a.busy = false
 		a.at = a.f.env.Now() + core.Mono(a.rng.Between(50, 500))*core.Millisecond
-		o := a.op(kind, began)
+		o := a.op(what.Kind, began)
+		o.Count, o.Value = what.count, what.value
 		o.Topic, o.Resource, o.Key, o.Outcome = name, "topic "+name, "retention.ms", checker.Unknown
-		if resp == nil {
-			a.f.tell(o)
-			return
+		e, ok := wire.Error(0), false
+		if resp != nil {
+			e, ok = done(resp, o)
 		}
-		e, ok := done(resp, o)
-		if ok && e == wire.None {
+		switch old := a.f.env.Now()-began >= freshFor; {
+		case (what.Kind == checker.DescribeConfig || what.Kind == checker.Metadata) && old:
+		case ok && (e == wire.None || what.Kind == checker.Metadata && e == wire.UnknownTopicOrPartition):
 			o.Outcome = checker.OK
+		case ok && slices.Contains(also, e):
+			o.Outcome, o.Error = checker.Fail, e.String()
 		}
 		a.f.tell(o)
+		if what.Kind == checker.DeleteTopic {
+			a.forget(o)
+		}
 		if ok {
 			a.next(e, also...)
 		}
@@ -120,15 +135,24 @@ func (a *warden) create(n core.NodeID) {
 	req := wire.NewCreateTopicsRequest()
 	req.TimeoutMs = int32(a.rng.Between(100, 1000))
 	req.Topics = []wire.CreateTopicsRequestTopic{{Name: a.name, NumPartitions: 2, ReplicationFactor: int16(a.f.cfg.Factor)}}
-	a.ask(n, wire.KeyCreateTopics, 7, &req, checker.CreateTopic, func(m wire.Message, o *checker.Op) (wire.Error, bool) {
-		o.Count = 2
+	a.ask(n, wire.KeyCreateTopics, 7, &req, asked{Kind: checker.CreateTopic, count: 2}, func(m wire.Message, o *checker.Op) (wire.Error, bool) {
 		r := m.(*wire.CreateTopicsResponse)
 		if len(r.Topics) != 1 {
 			return 0, false
 		}
-		o.TopicID = a.f.idText(r.Topics[0].TopicId)
+		if r.Topics[0].ErrorCode == wire.None {
+			o.TopicID = a.f.idText(r.Topics[0].TopicId)
+		}
 		return r.Topics[0].ErrorCode, true
 	}, wire.TopicAlreadyExists)
+}
+
+// forget tells that a topic which may be deleted takes its settings along.
+func (a *warden) forget(deleted *checker.Op) {
+	call, outcome := deleted.Call, deleted.Outcome
+	o := a.op(checker.AlterConfig, core.Mono(call))
+	o.Resource, o.Key, o.Outcome = "topic "+a.name, "retention.ms", outcome
+	a.f.tell(o)
 }
 
 // look asks a broker what it knows of the topic.
@@ -139,7 +163,7 @@ func (a *warden) look(n core.NodeID) {
 	a.base.ask(n, wire.KeyMetadata, 12, &req, func(m wire.Message) {
 		a.busy = false
 		if r, ok := m.(*wire.MetadataResponse); ok && len(r.Topics) == 1 {
-			if r.Topics[0].ErrorCode == wire.None {
+			if r.Topics[0].ErrorCode == wire.None || a.f.env.Now()-began < freshFor {
 				a.shown(began, n, name, &r.Topics[0])
 			}
 			a.next(r.Topics[0].ErrorCode, wire.UnknownTopicOrPartition)
@@ -151,8 +175,7 @@ func (a *warden) configure(n core.NodeID) {
 	value := fmt.Sprint(3600000 + a.number)
 	req := wire.IncrementalAlterConfigsRequest{Resources: []wire.IncrementalAlterConfigsRequestResource{{ResourceType: 2, ResourceName: a.name,
 		Configs: []wire.IncrementalAlterConfigsRequestConfig{{Name: "retention.ms", Value: &value}}}}}
-	a.ask(n, wire.KeyIncrementalAlterConfigs, 1, &req, checker.AlterConfig, func(m wire.Message, o *checker.Op) (wire.Error, bool) {
-		o.Value = value
+	a.ask(n, wire.KeyIncrementalAlterConfigs, 1, &req, asked{Kind: checker.AlterConfig, value: value}, func(m wire.Message, _ *checker.Op) (wire.Error, bool) {
 		if r := m.(*wire.IncrementalAlterConfigsResponse); len(r.Responses) == 1 {
 			return r.Responses[0].ErrorCode, true
 		}
@@ -162,8 +185,7 @@ func (a *warden) configure(n core.NodeID) {
 
 func (a *warden) widen(n core.NodeID) {
 	req := wire.CreatePartitionsRequest{TimeoutMs: 1000, Topics: []wire.CreatePartitionsRequestTopic{{Name: a.name, Count: 3}}}
-	a.ask(n, wire.KeyCreatePartitions, 3, &req, checker.GrowTopic, func(m wire.Message, o *checker.Op) (wire.Error, bool) {
-		o.Count = 3
+	a.ask(n, wire.KeyCreatePartitions, 3, &req, asked{Kind: checker.GrowTopic, count: 3}, func(m wire.Message, _ *checker.Op) (wire.Error, bool) {
 		if r := m.(*wire.CreatePartitionsResponse); len(r.Results) == 1 {
 			return r.Results[0].ErrorCode, true
 		}
@@ -171,15 +193,35 @@ func (a *warden) widen(n core.NodeID) {
 	}, wire.InvalidPartitions) // an earlier try was through
 }
 
+// measure asks how many partitions the topic has now. Other than Metadata, this shows all that was decided before.
+func (a *warden) measure(n core.NodeID) {
+	req := wire.NewDescribeTopicPartitionsRequest()
+	req.Topics = []wire.DescribeTopicPartitionsRequestTopic{{Name: a.name}}
+	a.ask(n, wire.KeyDescribeTopicPartitions, 0, &req, asked{Kind: checker.Metadata}, func(m wire.Message, o *checker.Op) (wire.Error, bool) {
+		r := m.(*wire.DescribeTopicPartitionsResponse)
+		if len(r.Topics) != 1 {
+			return 0, false
+		}
+		t := &r.Topics[0]
+		if o.Exists = t.ErrorCode == wire.None; o.Exists {
+			o.TopicID, o.Count = a.f.idText(t.TopicId), int64(len(t.Partitions))
+		}
+		o.Node = int64(a.session(n).conn)<<8 | int64(n)
+		return t.ErrorCode, true
+	}, wire.UnknownTopicOrPartition)
+}
+
+const ofTopic = 1 // the source of a setting in DescribeConfigs: the topic itself
+
 func (a *warden) describe(n core.NodeID) {
 	req := wire.DescribeConfigsRequest{Resources: []wire.DescribeConfigsRequestResource{{ResourceType: 2, ResourceName: a.name}}}
-	a.ask(n, wire.KeyDescribeConfigs, 4, &req, checker.DescribeConfig, func(m wire.Message, o *checker.Op) (wire.Error, bool) {
+	a.ask(n, wire.KeyDescribeConfigs, 4, &req, asked{Kind: checker.DescribeConfig}, func(m wire.Message, o *checker.Op) (wire.Error, bool) {
 		r := m.(*wire.DescribeConfigsResponse)
 		if len(r.Results) != 1 {
 			return 0, false
 		}
 		for _, c := range r.Results[0].Configs {
-			if c.Name == o.Key && c.Value != nil {
+			if c.Name == o.Key && c.Value != nil && c.ConfigSource == ofTopic {
 				o.Value = *c.Value
 			}
 		}
@@ -190,7 +232,7 @@ func (a *warden) describe(n core.NodeID) {
 func (a *warden) remove(n core.NodeID) {
 	name := a.name
 	req := wire.DeleteTopicsRequest{TimeoutMs: 1000, Topics: []wire.DeleteTopicsRequestTopic{{Name: &name}}}
-	a.ask(n, wire.KeyDeleteTopics, 6, &req, checker.DeleteTopic, func(m wire.Message, _ *checker.Op) (wire.Error, bool) {
+	a.ask(n, wire.KeyDeleteTopics, 6, &req, asked{Kind: checker.DeleteTopic}, func(m wire.Message, _ *checker.Op) (wire.Error, bool) {
 		if r := m.(*wire.DeleteTopicsResponse); len(r.Responses) == 1 {
 			return r.Responses[0].ErrorCode, true
 		}
