@@ -16,7 +16,7 @@ import (
 )
 
 func newLogs() *cobra.Command {
-	return parent("log", "Look into the files of a node, without the node", newLogDump(), newLogVerify())
+	return parent("log", "Look into the files of a node, without the node", newLogDump(), newLogVerify(), newLogRepair())
 }
 
 // stillDir is a data directory as the next start would find it. It opens for reading only and takes no

@@ -64,7 +64,7 @@ func (r *Replica) startMend(m *mend) {
 	r.mend, m.from = m, core.NoNode
 	r.opening++
 	r.h.Note(4, "msg=\"partition damaged, fetching what is lost from its leader\" partition="+r.cfg.Dir+
-		" holes="+strconv.Itoa(len(m.holes))+" err="+strconv.Quote(m.why))
+		" holes="+strconv.Itoa(len(m.holes))+" at="+r.lostAt(m.holes[0]).String()+" err="+strconv.Quote(m.why))
 	m.again.Fire = func(int64) { r.askMend() }
 	r.h.Timers().Arm(&m.again, int64(r.h.Now().Mono))
 }

@@ -1,9 +1,11 @@
 package replica
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/journal"
 )
 
@@ -93,5 +95,33 @@ func TestProducersSurviveACheckpoint(t *testing.T) {
 		if x.decode(b[:n]) && n > 0 {
 			t.Fatalf("%d of %d bytes were taken for the whole", n, len(b))
 		}
+	}
+}
+
+// What tools are shown of a checkpoint is what it keeps; other bytes are refused.
+func TestACheckpointIsShownInWords(t *testing.T) {
+	var r Replica
+	r.segs = []*segment{{base: 0, size: 700}, {base: 40, size: 20}}
+	r.epochs = epochs{{0, 0}, {3, 12}}
+	r.ps.folded.Set(7, &producer{epoch: 2, time: 99, n: 2, sent: [remembered]sent{{0, 5, 3}, {1<<31 - 2, 8, 4}}})
+	b := r.encodeState()
+	st, ok := DecodeState(b)
+	want := State{[]SegmentState{{0, 700}, {40, 20}}, []EpochState{{0, 0}, {3, 12}}, []ProducerState{{ID: 7, Epoch: 2, Batches: 2,
+		First: 1<<31 - 2, Last: 1, Offset: 8, Timestamp: 99}}}
+	if !ok || !reflect.DeepEqual(st, want) {
+		t.Errorf("%+v, want %+v", st, want)
+	}
+	rand := det.New(1, "state")
+	for range 2000 {
+		x := append([]byte(nil), b[:rand.N(int64(len(b)+1))]...)
+		for range rand.N(3) {
+			if len(x) > 0 {
+				x[rand.N(int64(len(x)))] = byte(rand.N(256))
+			}
+		}
+		DecodeState(x)
+	}
+	if _, ok := DecodeState(append(b, 0)); ok {
+		t.Error("more than was written is believed")
 	}
 }

@@ -12,4 +12,10 @@ var (
 			"on what it does not have.",
 		"start the node, and look at its log: what another replica holds is mended at the start",
 		"karst log verify DIR        for the whole directory")
+	NoRepair = define("K0703", Usage, "no repair without the cluster is safe",
+		"What a crash tore is cut by the next start itself. What was promised and is lost can only come from a "+
+			"replica that has it: a tool that dropped it here would let this node vote on what it forgot, and records "+
+			"that were acknowledged could be lost everywhere. So karst log repair only says what a start would do.",
+		"karst log repair DIR --dry-run",
+		"start the node: it cuts what was torn, and fetches what another replica has")
 )

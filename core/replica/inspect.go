@@ -1,0 +1,89 @@
+package replica
+
+import (
+	"strconv"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/seg"
+)
+
+// What tools may see of a replica: what its checkpoint keeps, and what it has lost.
+
+// State is what the journal keeps for a replica in a mark (Mark.State), in words.
+type State struct {
+	Segments  []SegmentState
+	Epochs    []EpochState
+	Producers []ProducerState
+}
+
+// SegmentState is a file of the log, and how long it was when the checkpoint was taken.
+type SegmentState struct {
+	Base  core.Offset
+	Bytes int64
+}
+
+// EpochState is the first offset of a leader epoch.
+type EpochState struct {
+	Epoch core.Epoch
+	First core.Offset
+}
+
+// ProducerState is what is remembered of an idempotent producer: its newest batch, and how many are known.
+type ProducerState struct {
+	ID        int64
+	Epoch     int16
+	Batches   int         // remembered, at most five
+	First     int32       // sequence of the newest one's first record
+	Last      int32       // ... and of its last
+	Offset    core.Offset // of its first record
+	Timestamp core.Wall   // the largest in it
+}
+
+// DecodeState reads Mark.State; false when it is not what a replica wrote.
+func DecodeState(b []byte) (st State, ok bool) {
+	var r Replica
+	rest, ok := r.decodeState(b)
+	if !ok || !r.ps.decode(rest) {
+		return State{}, false
+	}
+	for i, base := range r.bases {
+		st.Segments = append(st.Segments, SegmentState{base, r.sizes[i]})
+	}
+	for _, e := range r.epochs {
+		st.Epochs = append(st.Epochs, EpochState{e.epoch, e.base})
+	}
+	r.ps.folded.Each(func(pid int64, p *producer) {
+		last := p.last()
+		st.Producers = append(st.Producers, ProducerState{ID: pid, Epoch: p.epoch, Batches: int(p.n), First: last.seq,
+			Last: nextSeq(last.seq, last.n-1), Offset: last.base, Timestamp: p.time})
+	})
+	return st, true
+}
+
+// Lost is a stretch of a file that has to be fetched from another replica.
+type Lost struct {
+	Path     string
+	From, To int64 // bytes; To is -1 for all that the leader has in this segment
+}
+
+// String is PATH:FROM-TO.
+func (l Lost) String() string {
+	s := l.Path + ":" + strconv.FormatInt(l.From, 10) + "-"
+	if l.To >= 0 {
+		s += strconv.FormatInt(l.To, 10)
+	}
+	return s
+}
+
+func (r *Replica) lostAt(h hole) Lost { return Lost{seg.Path(r.cfg.Dir, h.seg), h.pos, h.end} }
+
+// Mending says what this replica fetches before it takes part, and why; nothing when it is well.
+func (r *Replica) Mending() (lost []Lost, why string) {
+	if r.mend == nil {
+		return nil, ""
+	}
+	for _, h := range r.mend.holes {
+		lost = append(lost, r.lostAt(h))
+	}
+	return lost, r.mend.why
+}
