@@ -12,6 +12,8 @@ type TopicValues struct {
 	SegmentBytes    int64
 	LogAppendTime   bool // the leader stamps batches with its own clock
 	Deletes         bool // cleanup.policy holds delete
+	IndexInterval   int64
+	IndexBytes      int64 // of an index file
 
 	FileDeleteDelayMs int64
 	RetentionMs       int64 // negative: for ever
@@ -28,6 +30,9 @@ func (l *Layers) TopicValues() TopicValues {
 		SegmentBytes:    l.int64Of(topics, "segment.bytes"),
 		LogAppendTime:   l.textOf(topics, "message.timestamp.type") == "LogAppendTime",
 		Deletes:         slices.Contains(strings.Split(l.textOf(topics, "cleanup.policy"), ","), "delete"),
+
+		IndexInterval: l.int64Of(topics, "index.interval.bytes"),
+		IndexBytes:    l.int64Of(topics, "segment.index.bytes"),
 
 		FileDeleteDelayMs: min(l.int64Of(topics, "file.delete.delay.ms"), 1<<40),
 		RetentionMs:       l.int64Of(topics, "retention.ms"),

@@ -89,6 +89,7 @@ func (r *Replica) recover(rec *journal.Group, files []core.FileInfo, boot core.B
 		break
 	}
 	r.retime(r.log.last()) // a torn batch is gone
+	r.bootIndexes(files)
 	r.removeStrays(files)
 	if len(b.holes) == 0 {
 		r.refillAll(b)
@@ -282,7 +283,10 @@ func (r *Replica) removeAtBoot(s *segment) {
 // removeStrays removes files that the log does not have: what lies beyond its end belongs to nobody.
 func (r *Replica) removeStrays(files []core.FileInfo) {
 	for _, f := range files {
-		_, base, _ := seg.ParsePath(f.Path)
+		_, base, ok := seg.ParsePath(f.Path)
+		if !ok {
+			_, base, _, _ = seg.ParseIndexPath(f.Path)
+		}
 		if r.segment(base) == nil {
 			r.removeAtBoot(&segment{base: base, file: r.openStray(f.Path), path: f.Path})
 		}

@@ -177,8 +177,6 @@ func (r *Replica) startPull(p *pull) {
 	}
 	if s := r.segment(p.seg); s != nil { // what lies there is not committed, as far as is known here
 		s.times = p.times
-		s.index.Truncate(p.pos)
-		s.old.Truncate(p.pos)
 	}
 	r.ask()
 }
@@ -203,8 +201,6 @@ func (r *Replica) abortPull() {
 		r.setAside(s)
 	}
 	s := r.active()
-	s.index.Truncate(at.pos)
-	s.old.Truncate(at.pos)
 	op := r.h.NewOp(func(ev *core.Event) { r.diskFailed(ev, "cutting "+s.path) })
 	r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Off: at.pos, Op: op})
 	s.size, s.dirty = at.pos, true
@@ -355,9 +351,6 @@ func (r *Replica) checkBatches(p *pull, data []byte) int {
 		if err != nil || b.BaseOffset() < next || !b.CRCValid() {
 			return -1
 		}
-		if s := r.segment(p.seg); s != nil && p.pos+int64(at) >= s.index.End() {
-			s.index.Add(b.BaseOffset(), p.pos+int64(at), b.MaxTimestamp())
-		}
 		p.times.add(p.pos+int64(at), b.MaxTimestamp())
 		at += len(b)
 		next = b.LastOffset() + 1
@@ -394,8 +387,6 @@ func (r *Replica) endAt(s *segment, pos int64) {
 		r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Off: pos, Op: op})
 		s.size, s.dirty = pos, true
 	}
-	s.index.Truncate(pos)
-	s.old.Truncate(pos)
 }
 
 // endPull makes the bytes durable and lets raft install the snapshot.
@@ -463,6 +454,7 @@ func (r *Replica) install(snap *raftpb.Snapshot) {
 	det.That(r.ps.decode(d.state), "replica: a snapshot's producer state cannot be read")
 	r.next = d.end
 	r.epochs = d.epochs
+	r.fed, r.behind = r.applied, true
 	if o := r.cfg.Observer; o != nil {
 		o.Installed(r.cfg.Node, r.cfg.Group, core.Index(snap.Metadata.Index), core.Term(snap.Metadata.Term), d.end)
 	}

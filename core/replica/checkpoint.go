@@ -6,6 +6,7 @@ import (
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/journal"
+	"github.com/karst-stream/karst/core/seg"
 )
 
 // markEvery is after how many entries a group whose batches all went straight to segments writes a
@@ -64,7 +65,8 @@ func (r *Replica) aim() {
 
 // encodeState is what the journal keeps for us in a mark: bases and lengths of the log's segments, by which a
 // boot knows files that do not belong to it, and which of its own are not whole; their timestamps, of the last as
-// of what is applied; its epochs, then the producer state. Version 1 had no lengths, version 2 no timestamps.
+// of what is applied, and their indexes; its epochs, then the producer state. Version 1 had no lengths, version 2
+// no timestamps and no indexes.
 func (r *Replica) encodeState() []byte {
 	b := binary.AppendUvarint([]byte{stateVersion}, uint64(len(r.segs)))
 	at := r.log.after(r.applied).seg
@@ -77,6 +79,11 @@ func (r *Replica) encodeState() []byte {
 		}
 		b = binary.AppendVarint(b, int64(t.first))
 		b = binary.AppendVarint(b, int64(t.max))
+		if x := s.x; x != nil && s.again == nil {
+			b = x.Append(b)
+		} else {
+			b = append(b, 0)
+		}
 	}
 	return append(r.epochs.encode(b), r.ps.encode()...)
 }
@@ -88,7 +95,7 @@ func (r *Replica) decodeState(b []byte) (producers []byte, ok bool) {
 	if len(b) == 0 || b[0] < 1 || b[0] > stateVersion {
 		return nil, false
 	}
-	sized, timed := b[0] >= 2, b[0] >= 3
+	sized, timed := b[0] >= 2, b[0] >= 3 // ... and indexed
 	now := r.h.Now().Wall
 	count, n := binary.Uvarint(b[1:])
 	if n <= 0 || count > uint64(len(b)) {
@@ -120,6 +127,13 @@ func (r *Replica) decodeState(b []byte) (producers []byte, ok bool) {
 			}
 		}
 		r.since = append(r.since, t)
+		var x *seg.Index
+		if timed {
+			if x, b, ok = seg.Decode(b, core.Offset(v)); !ok {
+				return nil, false
+			}
+		}
+		r.marks = append(r.marks, x)
 	}
 	r.epochs, b, ok = decodeEpochs(b)
 	return b, ok

@@ -25,8 +25,8 @@ type spot struct {
 }
 
 // Since finds the first record with a timestamp of ts or later, from the log start to the high watermark
-// (LogSegment.findOffsetByTimestamp). The headers of old segments are walked; the record is found in its
-// batch, decompressed by a job when need be.
+// (LogSegment.findOffsetByTimestamp). In old segments the time index says where a walk over headers begins; the
+// record is found in its batch, decompressed by a job when need be.
 func (r *Replica) Since(ts core.Wall, unzip Unzip, done func(Found)) {
 	r.sinceFrom(0, ts, unzip, done)
 }
@@ -70,23 +70,32 @@ func (r *Replica) after(s *segment) *segment {
 	return nil
 }
 
-// sinceCold walks the segments from s on, up to the window.
+// sinceCold searches the segments from s on, up to the window.
 func (r *Replica) sinceCold(s *segment, from core.Offset, ts core.Wall, done func(*spot, core.Errno)) {
 	if s == nil || s.base > r.log.at0.seg {
 		done(nil, core.OK)
 		return
 	}
-	r.walk(s, 0, func(h seg.Seen) bool { return h.Head.MaxTimestamp() >= ts && h.Head.LastOffset() >= from },
-		func(h seg.Seen, found bool, err core.Errno) {
-			switch {
-			case err != core.OK:
-				done(nil, err)
-			case found:
-				done(spotOf(s, h), core.OK)
-			default:
-				r.sinceCold(r.after(s), from, ts, done)
-			}
-		})
+	walk := func(pos int64) {
+		r.walk(s, pos, func(h seg.Seen) bool { return h.Head.MaxTimestamp() >= ts && h.Head.LastOffset() >= from },
+			func(h seg.Seen, found bool, err core.Errno) {
+				switch {
+				case err != core.OK:
+					done(nil, err)
+				case found:
+					done(spotOf(s, h), core.OK)
+				default:
+					r.sinceCold(r.after(s), from, ts, done)
+				}
+			})
+	}
+	r.findTime(s, ts, func(pos int64) {
+		if from <= s.base {
+			walk(pos)
+			return
+		}
+		r.find(s, from, func(least int64, _ bool) { walk(max(pos, least)) })
+	})
 }
 
 func spotOf(s *segment, h seg.Seen) *spot {
@@ -110,22 +119,24 @@ func (r *Replica) spotHot(i int) *spot {
 	return &spot{n.at, n.stub.Len, n.stub.Base, n.end - 1, n.stub.MaxTime, core.Term(r.log.ents[i].Term).Epoch()}
 }
 
-// Latest finds the record with the largest timestamp, the first of several (KIP-734).
+// Latest finds the record with the largest timestamp, the first of several (KIP-734). A log without
+// timestamps has none.
 func (r *Replica) Latest(unzip Unzip, done func(Found)) {
 	if err := r.MayRead(); err != OK {
 		done(Found{err, -1, -1, -1})
 		return
 	}
+	fail := func() { done(Found{StorageError, -1, -1, -1}) }
 	r.maxCold(r.segs[0], nil, func(best *spot, err core.Errno) {
 		if err != core.OK {
-			done(Found{StorageError, -1, -1, -1})
+			fail()
 			return
 		}
 		for i := range r.log.notes {
 			if r.log.first+uint64(i) > r.commit {
 				break
 			}
-			if n := &r.log.notes[i]; n.batch && n.end > r.start && (best == nil || n.stub.MaxTime > best.time) {
+			if n := &r.log.notes[i]; n.batch && n.end > r.start && newer(n.stub.MaxTime, best) {
 				best = r.spotHot(i)
 			}
 		}
@@ -133,31 +144,73 @@ func (r *Replica) Latest(unzip Unzip, done func(Found)) {
 			done(Found{OK, -1, -1, -1})
 			return
 		}
-		r.inBatch(best, func(t core.Wall) bool { return t >= best.time }, unzip, func(f Found) {
-			if f.Err == OK && f.Offset < 0 { // its newest records lie below the log start, the batch above
-				f = Found{OK, max(best.base, r.start), best.time, best.epoch}
+		r.resolve(best, func(best *spot) {
+			if best == nil {
+				fail()
+				return
 			}
-			done(f)
+			r.inBatch(best, func(t core.Wall) bool { return t >= best.time }, unzip, func(f Found) {
+				if f.Err == OK && f.Offset < 0 { // its newest records lie below the log start, the batch above
+					f = Found{OK, max(best.base, r.start), best.time, best.epoch}
+				}
+				done(f)
+			})
 		})
 	})
 }
 
+func newer(t core.Wall, best *spot) bool { return t >= 0 && (best == nil || t > best.time) }
+
+// maxCold finds the first batch with the largest timestamp in the segments from s on, up to the window: from
+// their indexes, and in what these do not cover by walks. A spot of size 0 is one of which only the last offset
+// is known.
 func (r *Replica) maxCold(s *segment, best *spot, done func(*spot, core.Errno)) {
 	if s == nil || s.base > r.log.at0.seg {
 		done(best, core.OK)
 		return
 	}
-	r.walk(s, 0, func(h seg.Seen) bool {
-		if h.Head.LastOffset() >= r.start && (best == nil || h.Head.MaxTimestamp() > best.time) {
-			best = spotOf(s, h)
+	walk := func(pos int64) {
+		r.walk(s, pos, func(h seg.Seen) bool {
+			if h.Head.LastOffset() >= r.start && newer(h.Head.MaxTimestamp(), best) {
+				best = spotOf(s, h)
+			}
+			return false
+		}, func(_ seg.Seen, _ bool, err core.Errno) {
+			if err != core.OK {
+				done(nil, err)
+				return
+			}
+			r.maxCold(r.after(s), best, done)
+		})
+	}
+	switch x := s.x; {
+	case x == nil:
+		walk(0)
+	case x.MaxAt < r.start && s.base < r.start: // what has it is below the log start
+		r.find(s, r.start, func(pos int64, _ bool) { walk(pos) })
+	default:
+		if newer(x.Max, best) {
+			best = &spot{at: place{s.base, 0}, last: x.MaxAt, time: x.Max}
 		}
-		return false
-	}, func(_ seg.Seen, _ bool, err core.Errno) {
-		if err != core.OK {
-			done(nil, err)
-			return
-		}
-		r.maxCold(r.after(s), best, done)
+		walk(x.Next)
+	}
+}
+
+// resolve finds the batch of a spot of which only the last offset is known; nil when it cannot be read.
+func (r *Replica) resolve(sp *spot, done func(*spot)) {
+	s := r.segment(sp.at.seg)
+	if sp.size > 0 || s == nil {
+		done(sp)
+		return
+	}
+	r.find(s, sp.last, func(pos int64, _ bool) {
+		r.walk(s, pos, func(h seg.Seen) bool { return h.Head.LastOffset() >= sp.last }, func(h seg.Seen, found bool, err core.Errno) {
+			if err != core.OK || !found || h.Head.LastOffset() != sp.last {
+				done(nil)
+				return
+			}
+			done(spotOf(s, h))
+		})
 	})
 }
 

@@ -224,6 +224,7 @@ func (r *Replica) mended() {
 	r.h.Note(4, "msg=\"partition is whole again\" partition="+r.cfg.Dir)
 	r.h.Timers().Stop(&m.again)
 	m.finish()
+	r.unstick()
 	if !r.began {
 		r.begin(m.hard)
 	}

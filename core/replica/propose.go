@@ -159,6 +159,7 @@ func (r *Replica) propose(batch core.Ref, s journal.Stub, acks Acks, done func(R
 		r.beginTail(s.Base, s.MaxTime)
 	}
 	r.proposedSize += int64(s.Len)
+	r.tallyBatch(&s)
 	record.Batch(batch.Bytes()).Patch(s.Base, r.term.Epoch())
 	r.next += core.Offset(s.Count)
 	r.props = append(r.props, raftpb.Entry{Data: s.Append(make([]byte, 0, 48))})
@@ -252,4 +253,5 @@ func (r *Replica) rebuildTip() {
 		}
 	}
 	r.next = r.log.end(r.log.last())
+	r.tallyTip()
 }

@@ -208,29 +208,39 @@ func (r *Replica) cold(offset core.Offset, limit int64, done func(Region)) {
 func (r *Replica) coldRegion(offset core.Offset, size int64, done func(s *segment, pos, size int64, err core.Errno)) {
 	s := r.segmentOf(offset)
 	det.That(s != nil, "replica: an offset at or above the log start has a segment")
-	at, pos := s.lookup(offset)
-	stretch := func(pos, least int64) {
-		limit := r.limit(s)
-		end := min(limit, pos+size)
-		if p, ok := s.before(end); ok && p > pos && end < limit {
-			end = p
-		}
-		end = min(limit, max(end, pos+least))
-		done(s, pos, end-pos, core.OK)
-	}
-	if at == offset && pos < r.limit(s) {
-		if p, ok := s.before(min(r.limit(s), pos+size)); ok && p > pos {
-			stretch(pos, 0)
+	r.find(s, offset, func(pos int64, exact bool) {
+		if end := r.edge(s, pos, size); exact && end > pos {
+			done(s, pos, end-pos, core.OK)
 			return
 		}
-	}
-	r.walk(s, pos, func(h seg.Seen) bool { return h.Head.LastOffset() >= offset }, func(h seg.Seen, found bool, err core.Errno) {
-		if err != core.OK || !found {
-			done(nil, 0, 0, err)
-			return
-		}
-		stretch(h.Pos, int64(h.Head.Size()))
+		r.walk(s, pos, func(h seg.Seen) bool { return h.Head.LastOffset() >= offset }, func(h seg.Seen, found bool, err core.Errno) {
+			if err != core.OK || !found {
+				done(nil, 0, 0, err)
+				return
+			}
+			if s.x != nil {
+				s.x.Learn(h.Pos, h.Head.BaseOffset())
+			}
+			end := r.edge(s, h.Pos, size)
+			if end == h.Pos {
+				end = min(r.limit(s), h.Pos+max(size, int64(h.Head.Size())))
+			}
+			done(s, h.Pos, max(end, h.End())-h.Pos, core.OK)
+		})
 	})
+}
+
+// edge is where a stretch of about size bytes from pos on ends with a batch, as far as the index knows; pos
+// when it knows none.
+func (r *Replica) edge(s *segment, pos, size int64) int64 {
+	limit := r.limit(s)
+	if pos+size >= limit {
+		return max(limit, pos)
+	}
+	if s.x == nil || s.x.Hollow() {
+		return pos
+	}
+	return max(s.x.Edge(pos+size), pos)
 }
 
 // walk reads the headers of s from pos on until want says yes; done gets that header, which is valid
@@ -254,7 +264,6 @@ func (r *Replica) walk(s *segment, pos int64, want func(seg.Seen) bool, done fun
 			if !ok {
 				break
 			}
-			s.old.Continue(h.Head.BaseOffset(), h.Pos, h.End(), h.Head.MaxTimestamp())
 			if want(h) {
 				done(h, true, core.OK)
 				return

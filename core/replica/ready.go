@@ -54,6 +54,7 @@ func (r *Replica) Ready() {
 	r.dropUnclaimed()
 	r.insync()
 	r.pumpFeed()
+	r.pumpIndex()
 	r.shedSegments()
 	r.maySleep()
 }
@@ -460,6 +461,7 @@ func (r *Replica) apply(m *raftpb.Message) {
 	for i := range m.Responses {
 		_ = r.rn.Step(m.Responses[i])
 	}
+	r.feedIndex()
 	r.markProgress()
 	r.trim()
 }

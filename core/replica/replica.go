@@ -44,6 +44,8 @@ type Settings struct {
 	RetentionBytes int64     // retention.bytes; negative: without limit
 	SegmentMs      core.Wall // segment.ms
 	SegmentJitter  core.Wall // segment.jitter.ms
+	IndexInterval  int64     // index.interval.bytes; -1: not known yet, so no index is begun
+	IndexBytes     int64     // segment.index.bytes; 0: no limit
 }
 
 // Config is given at birth or boot and does not change, but for Settings.
@@ -138,9 +140,17 @@ type Replica struct {
 	markIndex uint64
 	began     bool // the boot's checkpoint is durable
 
+	// Indexes.
+	tip     seg.Tally  // leader: of the last segment with all proposals
+	fed     uint64     // entries up to here were shown to the indexes
+	behind  bool       // an index may be behind
+	walking bool       // ... and is being made
+	warm    []*segment // closed, with their index in memory; the oldest first
+
 	bases []core.Offset // of the segments that the boot's checkpoint names
 	sizes []int64       // ... and their lengths, of all but the last; 0: not known
 	since []times       // ... and what is known of their timestamps
+	marks []*seg.Index  // ... and their indexes; nil: not known
 	mend  *mend         // the boot waits for what this disk has lost
 	mends int           // writes that filled holes
 	scrub scrub
@@ -203,7 +213,7 @@ func Open(cfg Config, h Host, rec *journal.Group, files []core.FileInfo, boot co
 	r.log.first, r.log.term0 = uint64(rec.Mark.Index)+1, uint64(rec.Mark.Term)
 	r.log.end0, r.log.at0 = rec.Mark.Offset, place{rec.Mark.Segment, rec.Mark.Pos}
 	r.start, r.floor = rec.Mark.LogStart, rec.Mark.LogStart
-	r.applied, r.marked = uint64(rec.Mark.Index), uint64(rec.Mark.Index)
+	r.applied, r.marked, r.fed = uint64(rec.Mark.Index), uint64(rec.Mark.Index), uint64(rec.Mark.Index)
 	r.high = rec.Mark.Offset
 	if rec.Damaged != "" && !rec.Mendable {
 		r.fail(rec.Damaged)
@@ -400,6 +410,7 @@ func (r *Replica) Close(remove func(id core.FileID, path string)) {
 	r.h.Journal().Gone(r.cfg.Group)
 	for _, s := range r.segs {
 		remove(s.file, s.path)
+		r.removeIndex(s, remove)
 	}
 	if r.cut != nil {
 		for _, s := range r.cut.remove {

@@ -57,7 +57,7 @@ func (r *Replica) beginsSegment(s *journal.Stub) bool {
 		t = tail{x.base, x.times.first, x.made}
 	}
 	set := &r.cfg.Settings
-	if size+int64(s.Len) > set.SegmentBytes || r.start >= s.Base {
+	if size+int64(s.Len) > set.SegmentBytes || r.start >= s.Base || r.indexFull(s) {
 		return true
 	}
 	if t.waited(s.MaxTime, r.h.Now().Wall) > set.SegmentMs-r.jitterOf(t.base) {

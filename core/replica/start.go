@@ -239,6 +239,7 @@ func (r *Replica) removeShed() {
 		markRemoved.Hit()
 		x.files, x.free, x.unnamed = x.files[1:], x.free-1, x.unnamed-1
 		r.h.Remove(r.cfg.Dir, s.file, s.path)
+		r.removeIndex(s, func(id core.FileID, path string) { r.h.Remove(r.cfg.Dir, id, path) })
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/journal"
-	"github.com/karst-stream/karst/core/seg"
 )
 
 const (
@@ -24,34 +23,14 @@ type segment struct {
 	base    core.Offset
 	file    core.FileID
 	path    string
-	size    int64     // of the file, as far as writes were issued
-	dirty   bool      // bytes were written that no sync covers
-	index   seg.Index // of what was appended since the boot
-	old     seg.Index // of what lay there before, as walks come by it
+	size    int64 // of the file, as far as writes were issued
+	dirty   bool  // bytes were written that no sync covers
 	times   times
 	made    core.Wall // when this process came to know it
 	touched core.Wall // ... and when it last wrote a batch to it
 	freed   core.Mono // below the log start: since when a boot does not look for it
 	gone    bool      // its removal was asked for: whether it could be made does not matter any more
-}
-
-// lookup is the known batch from which a walk for offset begins.
-func (s *segment) lookup(offset core.Offset) (core.Offset, int64) {
-	if at, pos, ok := s.index.Lookup(offset); ok {
-		return at, pos
-	}
-	if at, pos, ok := s.old.Lookup(offset); ok {
-		return at, pos
-	}
-	return s.base, 0
-}
-
-// before is the last known edge of a batch at or before pos.
-func (s *segment) before(pos int64) (int64, bool) {
-	if p, ok := s.index.Before(pos); ok {
-		return p, true
-	}
-	return s.old.Before(pos)
+	indexing
 }
 
 // filling is a batch that is durable in the journal and waits for its place in the segment.
@@ -154,7 +133,6 @@ func (r *Replica) place(n *note, e *raftpb.Entry, direct *run, a *appending) cor
 	s := r.active()
 	det.That(s.base == n.at.seg, "replica: a batch goes to the last segment")
 	s.wrote(&n.stub, n.at.pos, r.h.Now().Wall)
-	s.index.Add(n.stub.Base, n.at.pos, n.stub.MaxTime)
 	if r.cut != nil || n.stub.Len <= inlineBytes {
 		if len(r.fill) == 0 {
 			r.h.Timers().Arm(&r.fillAt, int64(r.h.Now().Mono+fillAfter))
@@ -196,7 +174,6 @@ func (r *Replica) roll(base core.Offset, a *appending) {
 		for i, s := range r.cut.remove {
 			if s.base == base {
 				r.cut.remove = append(r.cut.remove[:i:i], r.cut.remove[i+1:]...)
-				s.index, s.old = seg.Index{}, seg.Index{}
 				r.segs = append(r.segs, s)
 				r.cut.zero = append(r.cut.zero, s)
 				return
@@ -299,12 +276,6 @@ func (r *Replica) cutAt(at place, touched bool) {
 		beyond = append(beyond, r.active())
 		r.segs = r.segs[:len(r.segs)-1]
 	}
-	s := r.active()
-	s.index.Truncate(at.pos)
-	s.old.Truncate(at.pos)
-	for _, x := range beyond {
-		x.index, x.old = seg.Index{}, seg.Index{}
-	}
 	switch {
 	case r.cut == nil && !touched:
 		r.spare = append(r.spare, beyond...) // nothing was written to them
@@ -323,7 +294,7 @@ func (r *Replica) cutAt(at place, touched bool) {
 func (r *Replica) setAside(s *segment) {
 	op := r.h.NewOp(func(ev *core.Event) { r.diskFailed(ev, "emptying "+s.path) })
 	r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Op: op})
-	s.size, s.dirty, s.index, s.old = 0, true, seg.Index{}, seg.Index{}
+	s.size, s.dirty = 0, true
 	r.spare = append(r.spare, s)
 }
 

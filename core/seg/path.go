@@ -1,7 +1,8 @@
-// Package seg owns the arithmetic of segment files: their names, sparse indexes over them, walks
-// over the batch headers in parts of them, and the scan that says how far a file is valid. A segment
-// holds Kafka batches and nothing else, byte-equal on every replica; an index lives in memory only
-// and is made again by a scan. The package refuses to read or write: bytes come in, positions go out.
+// Package seg owns the arithmetic of segment files: their names, the offset and the time index beside
+// them, walks over the batch headers in parts of them, and the scan that says how far a file is valid. A
+// segment holds Kafka batches and nothing else, byte-equal on every replica; its indexes are Kafka's, a
+// function of its batches, and made again by a scan. The package refuses to read or write: bytes come in,
+// bytes and positions go out; and to believe an index file whose sum it does not know.
 package seg
 
 import (
@@ -68,8 +69,30 @@ func Path(dir string, base core.Offset) string {
 	return fmt.Sprintf("%s/%0*d%s", dir, digits, base, suffix)
 }
 
+// suffixes of index files, as Kafka's (LogFileUtils.java).
+var suffixes = [Kinds]string{".index", ".timeindex"}
+
+// IndexPath is an index file of the segment that begins at base.
+func IndexPath(dir string, base core.Offset, k Kind) string {
+	return fmt.Sprintf("%s/%0*d%s", dir, digits, base, suffixes[k])
+}
+
 // ParsePath is the inverse of Path; false for every path that Path and Dir do not make.
 func ParsePath(path string) (dir string, base core.Offset, ok bool) {
+	return parse(path, suffix)
+}
+
+// ParseIndexPath is the inverse of IndexPath.
+func ParseIndexPath(path string) (dir string, base core.Offset, k Kind, ok bool) {
+	for k := range Kinds {
+		if dir, base, ok := parse(path, suffixes[k]); ok {
+			return dir, base, k, true
+		}
+	}
+	return "", 0, 0, false
+}
+
+func parse(path, suffix string) (dir string, base core.Offset, ok bool) {
 	dir, name, ok := strings.Cut(path, "/")
 	if !ok || len(name) != digits+len(suffix) || name[digits:] != suffix {
 		return "", 0, false

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"strings"
 	"testing"
-	"unsafe"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -63,6 +62,18 @@ func TestPathsRoundTripAndOthersAreRefused(t *testing.T) {
 			}
 		}
 	}
+	for k, name := range [seg.Kinds]string{"t-3/00000000000000000345.index", "t-3/00000000000000000345.timeindex"} {
+		if got := seg.IndexPath("t-3", 345, seg.Kind(k)); got != name {
+			t.Error(got)
+		}
+		dir, base, kind, ok := seg.ParseIndexPath(name)
+		if _, _, log := seg.ParsePath(name); dir != "t-3" || base != 345 || kind != seg.Kind(k) || !ok || log {
+			t.Errorf("%s: %s %d %d %v, a segment %v", name, dir, base, kind, ok, log)
+		}
+	}
+	if _, _, _, ok := seg.ParseIndexPath(seg.Path("t-3", 345)); ok {
+		t.Error("a segment is taken for an index")
+	}
 	good := seg.Path("t-0", 0)
 	for _, path := range []string{"", "t-0", "node", "journal/00-000001", "t-0/" + good, "../t-0/x", strings.Replace(good, ".log", ".index", 1),
 		strings.Replace(good, "0000.log", "000.log", 1), strings.Replace(good, "t-0", "t-00", 1), strings.Replace(good, "t-0", "t", 1),
@@ -86,15 +97,6 @@ func TestTopicNamesFollowKafkasRule(t *testing.T) {
 	}
 }
 
-func indexOf(all []truth) *seg.Index {
-	x := &seg.Index{}
-	for _, b := range all {
-		x.Add(b.base, b.pos, b.max)
-		x.Extend(b.end)
-	}
-	return x
-}
-
 // walk finds a batch by an index and small reads, as a fetch does.
 func walk(t *testing.T, file []byte, pos, end int64, chunk int, find func(*seg.Walk) (seg.Seen, bool)) (seg.Seen, bool) {
 	w := seg.NewWalk(pos, end)
@@ -113,46 +115,18 @@ func walk(t *testing.T, file []byte, pos, end int64, chunk int, find func(*seg.W
 	}
 }
 
-func TestIndexAndWalkFindWhatALinearSearchFinds(t *testing.T) {
+func TestTheFirstRecordOfATimeIsFoundInItsBatch(t *testing.T) {
 	rnd := det.New(1, "seg walk")
 	file, all := segment(rnd, 1000, 400)
-	for _, cut := range []int{400, 399, 250, 3, 1} {
-		x := indexOf(all)
-		if cut < 400 {
-			x.Truncate(all[cut].pos)
-			all = all[:cut]
-			file = file[:all[cut-1].end]
-		}
-		if x.End() != int64(len(file)) {
-			t.Fatalf("end %d, want %d", x.End(), len(file))
-		}
-		for range 500 {
-			chunk := int(rnd.Between(1, 9000))
-			offset := core.Offset(rnd.Between(1000, int64(all[len(all)-1].last)))
-			at, pos, ok := x.Lookup(offset)
-			if !ok || at > offset || offset > at+core.Offset(4096/61+200) {
-				t.Fatalf("lookup of %d: %d at %d, %v", offset, at, pos, ok)
-			}
-			got, ok := walk(t, file, pos, x.End(), chunk, func(w *seg.Walk) (seg.Seen, bool) { return w.Offset(offset) })
-			if !ok || got.Head.BaseOffset() > offset || got.Head.LastOffset() < offset {
-				t.Fatalf("offset %d: batch %d..%d", offset, got.Head.BaseOffset(), got.Head.LastOffset())
-			}
-			checkTime(t, rnd, file, all, x, chunk)
-		}
-		if _, _, ok := x.Lookup(999); ok {
-			t.Error("an offset before the segment is found")
-		}
-		if _, ok := walk(t, file, 0, x.End(), 100, func(w *seg.Walk) (seg.Seen, bool) { return w.Offset(1 << 40) }); ok {
-			t.Error("an offset behind the segment is found")
-		}
+	for range 1000 {
+		checkTime(t, rnd, file, all, int(rnd.Between(1, 9000)))
 	}
-	empty := &seg.Index{}
-	if _, _, ok := empty.ByTime(0); ok || empty.MaxTime() != -1 || empty.End() != 0 {
-		t.Error("an empty index has something")
+	if _, ok := walk(t, file, 0, int64(len(file)), 100, func(w *seg.Walk) (seg.Seen, bool) { return w.Offset(1 << 40) }); ok {
+		t.Error("an offset behind the segment is found")
 	}
 }
 
-func checkTime(t *testing.T, rnd *det.Rand, file []byte, all []truth, x *seg.Index, chunk int) {
+func checkTime(t *testing.T, rnd *det.Rand, file []byte, all []truth, chunk int) {
 	ts := 1_000_000 - 500 + core.Wall(rnd.N(25_000))
 	var want *truth
 	for i := range all {
@@ -161,14 +135,7 @@ func checkTime(t *testing.T, rnd *det.Rand, file []byte, all []truth, x *seg.Ind
 			break
 		}
 	}
-	_, pos, ok := x.ByTime(ts)
-	if !ok {
-		if want != nil {
-			t.Fatalf("time %d is at %d, the index says nowhere", ts, want.base)
-		}
-		return
-	}
-	got, ok := walk(t, file, pos, x.End(), chunk, func(w *seg.Walk) (seg.Seen, bool) { return w.Time(ts) })
+	got, ok := walk(t, file, 0, int64(len(file)), chunk, func(w *seg.Walk) (seg.Seen, bool) { return w.Time(ts) })
 	if ok != (want != nil) || ok && (got.Pos != want.pos || got.End() != want.end) {
 		t.Fatalf("time %d: found %v at %d, want %+v", ts, ok, got.Pos, want)
 	}
@@ -183,31 +150,6 @@ func checkTime(t *testing.T, rnd *det.Rand, file []byte, all []truth, x *seg.Ind
 			}
 			return
 		}
-	}
-}
-
-func TestAnIndexOfAGiBStaysSmall(t *testing.T) {
-	x := &seg.Index{}
-	const size = 5000
-	for pos := int64(0); pos < 1<<30; pos += size {
-		x.Add(core.Offset(pos/size), pos, core.Wall(pos/size))
-		x.Extend(pos + size)
-	}
-	if bytes := seg.Points(x) * int(unsafe.Sizeof([3]int64{})); bytes > 64<<10 || seg.Points(x) < 1000 {
-		t.Errorf("%d points, %d bytes", seg.Points(x), bytes)
-	}
-	for _, o := range []core.Offset{0, 1, 77_777, 200_000} {
-		at, pos, ok := x.Lookup(o)
-		if !ok || at > o || pos != int64(at)*size || int64(o-at)*size > 2<<20 {
-			t.Errorf("%d is looked for from %d at %d", o, at, pos)
-		}
-		at, _, ok = x.ByTime(core.Wall(o))
-		if !ok || at > o || int64(o-at)*size > 2<<20 {
-			t.Errorf("time %d is looked for from %d", o, at)
-		}
-	}
-	if x.MaxTime() != core.Wall((1<<30)/size) {
-		t.Errorf("max time %d", x.MaxTime())
 	}
 }
 
@@ -333,18 +275,17 @@ func FuzzScan(f *testing.F) {
 	f.Add(file[:len(file)-3], uint16(100))
 	f.Add(append(bytes.Clone(file[:200]), file...), uint16(61))
 	f.Fuzz(func(t *testing.T, file []byte, piece uint16) {
-		x, seen := &seg.Index{}, 0
+		x, seen := seg.NewIndex(0, 50), 0
 		next, end := seg.Scan(file, 0, 0, func(s seg.Seen) {
-			x.Add(s.Head.BaseOffset(), s.Pos, s.Head.MaxTimestamp())
-			x.Extend(s.End())
+			x.Add(s.Head.BaseOffset(), s.Head.LastOffset(), s.Head.Size(), s.Head.MaxTimestamp())
 			b, _, err := record.Next(file[s.Pos:])
 			if err != nil || !b.CRCValid() || int64(len(b)) != s.End()-s.Pos {
 				t.Fatalf("a scanned batch at %d: %v", s.Pos, err)
 			}
 			seen++
 		})
-		if seen > 0 && x.End() != end || end > int64(len(file)) {
-			t.Fatalf("end %d, index %d, file %d", end, x.End(), len(file))
+		if x.Next != end || x.After != next || end > int64(len(file)) {
+			t.Fatalf("end %d, index %d, file %d", end, x.Next, len(file))
 		}
 		s := seg.NewScanner(0, 0)
 		for b := file; len(b) > 0; {

@@ -19,7 +19,11 @@ type birth struct {
 
 // unsettled is for groups of which the metadata says nothing, or nothing yet.
 var unsettled = replica.Settings{MinInsync: 1, SegmentBytes: 1 << 30, DeleteDelay: 60 * core.Second,
-	RetentionMs: -1, RetentionBytes: -1, SegmentMs: 1<<63 - 1}
+	RetentionMs: -1, RetentionBytes: -1, SegmentMs: 1<<63 - 1, IndexInterval: -1}
+
+// metaSettings are those of the metadata log.
+var metaSettings = replica.Settings{MinInsync: 1, SegmentBytes: 1 << 30, DeleteDelay: 60 * core.Second,
+	RetentionMs: -1, RetentionBytes: -1, SegmentMs: 1<<63 - 1, IndexInterval: seg.DefaultInterval, IndexBytes: 10 << 20}
 
 // boot opens what the disk holds for this shard.
 func (s *Shard) boot() {
@@ -27,7 +31,7 @@ func (s *Shard) boot() {
 		s.home.begin()
 	}
 	for _, f := range s.rec.Boot.List() {
-		if dir, _, ok := seg.ParsePath(f.Path); ok {
+		if dir, ok := partitionOf(f.Path); ok {
 			s.stray[dir] = append(s.stray[dir], f)
 		}
 	}
@@ -39,7 +43,11 @@ func (s *Shard) boot() {
 		}
 		h := &hosted{group: g.ID, dir: g.Mark.Name, hash: hash}
 		s.groups.Set(g.ID, h)
-		h.r = replica.Open(s.replicaConfig(h, g.Mark.TopicID, unsettled), s, g, s.stray[g.Mark.Name], s.rec.Boot)
+		set := unsettled
+		if g.ID == core.MetaGroup {
+			set = metaSettings
+		}
+		h.r = replica.Open(s.replicaConfig(h, g.Mark.TopicID, set), s, g, s.stray[g.Mark.Name], s.rec.Boot)
 		delete(s.stray, g.Mark.Name)
 		s.hostedNow(h)
 	}
@@ -117,7 +125,7 @@ func (s *Shard) bearMeta() {
 		s.hostedNow(h)
 		return
 	}
-	s.birth(core.MetaGroup, metaDir, [16]byte{}, voters, unsettled)
+	s.birth(core.MetaGroup, metaDir, [16]byte{}, voters, metaSettings)
 	if len(s.cfg.Peers) > 0 && s.cfg.Peers[0] == s.cfg.Node {
 		s.groups.At(core.MetaGroup).r.Prefer()
 	}
@@ -183,7 +191,17 @@ func (s *Shard) settings(t *meta.Topic) replica.Settings {
 	return replica.Settings{MinInsync: int(v.MinInsync), SegmentBytes: v.SegmentBytes, Deletes: v.Deletes,
 		DeleteDelay: core.Mono(v.FileDeleteDelayMs) * core.Millisecond,
 		RetentionMs: core.Wall(v.RetentionMs), RetentionBytes: v.RetentionBytes,
-		SegmentMs: core.Wall(v.SegmentMs), SegmentJitter: core.Wall(v.SegmentJitterMs)}
+		SegmentMs: core.Wall(v.SegmentMs), SegmentJitter: core.Wall(v.SegmentJitterMs),
+		IndexInterval: v.IndexInterval, IndexBytes: v.IndexBytes}
+}
+
+// partitionOf is the directory of a file that belongs to a partition: a segment or an index of one.
+func partitionOf(path string) (dir string, ok bool) {
+	if dir, _, ok := seg.ParsePath(path); ok {
+		return dir, true
+	}
+	dir, _, _, ok = seg.ParseIndexPath(path)
+	return dir, ok
 }
 
 // host makes the replica of a partition when this node and this shard should have one.
