@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/record"
@@ -23,8 +22,8 @@ func (w *World) equal() bool {
 	return id == "" || w.now > w.entered+quiet+written
 }
 
-// compareDisks holds the segment files of all nodes against each other (I21, I11): byte-equal as far
-// as both go. Every replica was in sync, so nothing in them waits to be cut. It answers what is wrong.
+// compareDisks holds the segment files of all nodes against each other (I21, I11), and their index files where no
+// disk did harm to them (who has not read one does not know): byte-equal as far as both go. Every replica was in sync, so nothing in them waits to be cut. It answers what is wrong.
 func (w *World) compareDisks() (id, what string) {
 	compared := 0
 	var left, right []byte
@@ -37,7 +36,7 @@ func (w *World) compareDisks() (id, what string) {
 	}
 	for _, n := range nodes {
 		for _, f := range n.disk.List() {
-			if strings.HasSuffix(f.Path, ".log") {
+			if isSegment(f.Path) || isIndex(f.Path) {
 				if s, ok := sizes[f.Path]; !ok || f.Size < s {
 					sizes[f.Path] = f.Size
 				}
@@ -45,8 +44,9 @@ func (w *World) compareDisks() (id, what string) {
 		}
 	}
 	first := nodes[0]
+	harmed := slices.ContainsFunc(nodes, func(n *node) bool { return n.disk.Harmed() })
 	for _, f := range first.disk.List() {
-		if !strings.HasSuffix(f.Path, ".log") {
+		if !isSegment(f.Path) && (harmed || !isIndex(f.Path)) {
 			continue
 		}
 		left = slices.Grow(left[:0], int(sizes[f.Path]))

@@ -35,7 +35,7 @@ func init() {
 	rot := func(name string, segments bool) spec {
 		return spec{name: name, node: true, n: "bits", lo: 1, hi: 1000, harm: true,
 			begin: func(w *World, f *Fault) bool {
-				return w.nodes[f.Node].disk.Rot(f.N, func(path string) bool { return isSegment(path) != segments }) > 0
+				return w.nodes[f.Node].disk.Rot(f.N, func(path string) bool { return (isSegment(path) || isIndex(path)) != segments }) > 0
 			}}
 	}
 	specs[Rot], specs[RotJournal] = rot("rot", true), rot("rot-journal", false)
@@ -134,6 +134,8 @@ func (w *World) accepted(by, n core.NodeID) {
 }
 
 func isSegment(path string) bool { return strings.HasSuffix(path, ".log") }
+
+func isIndex(path string) bool { return strings.HasSuffix(path, "index") }
 
 func isJournal(path string) bool { return strings.HasPrefix(path, "journal/") }
 

@@ -110,7 +110,8 @@ func newWorld(plan Plan, opts Options, drv driver) *World {
 	for i := range plan.Nodes {
 		n := &node{id: core.NodeID(i), disk: diskfake.New(det.New(plan.Seed, fmt.Sprint("disk ", i)))}
 		n.disk.Lies = i < plan.Liars
-		n.disk.Harms, n.disk.Spares = isSegment, n.uncovered
+		n.disk.Harms = func(path string) bool { return isSegment(path) || isIndex(path) }
+		n.disk.Spares = n.uncovered
 		w.nodes = append(w.nodes, n)
 	}
 	w.fleet = workload.New(workload.Config{Seed: plan.Seed, Nodes: plan.Nodes, Topic: "t", Partitions: plan.Partitions,

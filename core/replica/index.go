@@ -362,19 +362,23 @@ func (r *Replica) page(s *segment, k seg.Kind, p seg.Page, found func(b []byte))
 // find is where in s a walk for the batch that holds offset o begins; exact says that it is that batch, and
 // begins with o.
 func (r *Replica) find(s *segment, o core.Offset, done func(pos int64, exact bool)) {
+	r.search(s, func(x *seg.Index) seg.Page { return x.Offset(o) }, done)
+}
+
+func (r *Replica) search(s *segment, ask func(*seg.Index) seg.Page, done func(pos int64, exact bool)) {
 	r.asked(s, func() {
 		x := s.x
 		if x == nil {
 			done(0, false)
 			return
 		}
-		p := x.Offset(o)
+		p := ask(x)
 		r.page(s, seg.Offsets, p, func(b []byte) {
 			if p.Len == 0 {
 				done(p.Pos, p.Exact)
 				return
 			}
-			pos, ok := p.Offset(b, o)
+			pos, ok := p.Offset(b)
 			if !ok {
 				r.spoil(s, x)
 			}
@@ -396,7 +400,9 @@ func (r *Replica) findTime(s *segment, ts core.Wall, done func(pos int64)) {
 	r.asked(s, func() {
 		x := s.x
 		p, at, grew := x.Time(ts)
-		from := func(o core.Offset) { r.find(s, o, func(pos int64, _ bool) { done(pos) }) }
+		before := func(o core.Offset) {
+			r.search(s, func(x *seg.Index) seg.Page { return x.Before(o) }, func(pos int64, _ bool) { done(pos) })
+		}
 		r.page(s, seg.Times, p, func(b []byte) {
 			ok := true
 			if p.Len > 0 {
@@ -405,10 +411,10 @@ func (r *Replica) findTime(s *segment, ts core.Wall, done func(pos int64)) {
 			switch {
 			case !ok:
 				r.spoil(s, x)
-				from(p.At)
+				before(p.At)
 			case grew:
 				markTimeFound.Hit()
-				from(at - 1)
+				before(at)
 			default:
 				done(x.Last())
 			}

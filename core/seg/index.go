@@ -301,26 +301,34 @@ type Page struct {
 	Off   int64       // the part of the file
 	Len   int64       // 0: Pos is the best that the index knows
 	sum   uint32
-	base  core.Offset
-	next  int64 // by time: the answer when the page holds none; -1: there is none
+	rel   int64       // by offset: what is looked for, less the base
+	base  core.Offset // by time: of the segment
+	next  int64       // by time: the answer when the page holds none; -1: there is none
 }
 
 // Offset is where a walk for the batch with offset o begins, or the page of the offset index that says so.
 func (x *Index) Offset(o core.Offset) Page {
 	det.That(!x.hollow, "seg: a hollow index knows nothing")
-	p := Page{base: x.Base}
+	rel := int64(o - x.Base)
 	if o >= x.After {
-		p.Pos = x.Next
-		return p
+		return Page{Pos: x.Next}
 	}
-	rel := int64(max(o-x.Base, -1))
 	i := sort.Search(len(x.offTop), func(i int) bool { return int64(x.offTop[i].last) > rel })
 	for k := max(i-1, 0); k <= i && k < len(x.offTop); k++ {
 		if t := &x.offTop[k]; t.first != unknown && int64(t.first) == rel {
-			p.Pos, p.Exact = int64(t.pos), true
-			return p
+			return Page{Pos: int64(t.pos), Exact: true}
 		}
 	}
+	return x.Before(o + 1)
+}
+
+// Before is where the last batch begins that the offset index names and that ends before o, the segment's
+// begin when there is none; or the page that says so.
+func (x *Index) Before(o core.Offset) Page {
+	det.That(!x.hollow, "seg: a hollow index knows nothing")
+	rel := int64(max(o-1-x.Base, -1))
+	p := Page{rel: rel}
+	i := sort.Search(len(x.offTop), func(i int) bool { return int64(x.offTop[i].last) > rel })
 	if i == 0 {
 		return p
 	}
@@ -353,11 +361,11 @@ func searchOffset(b []byte, pos, rel int64) int64 {
 }
 
 // Offset searches the page. False: these bytes are not what was written.
-func (p *Page) Offset(b []byte, o core.Offset) (pos int64, ok bool) {
+func (p *Page) Offset(b []byte) (pos int64, ok bool) {
 	if !p.holds(b) {
 		return p.Pos, false
 	}
-	return searchOffset(b, p.Pos, int64(o-p.base)), true
+	return searchOffset(b, p.Pos, p.rel), true
 }
 
 func (p *Page) holds(b []byte) bool {
@@ -365,8 +373,8 @@ func (p *Page) holds(b []byte) bool {
 }
 
 // Time finds the first entry with a timestamp of ts or later, or the page of the time index that may hold it.
-// All batches before the newest that the offset index names below its offset are older than ts. grew is false
-// when no entry is that new: what is may follow the last batch that an entry names.
+// The batches up to the one that Before says of its offset are older than ts. grew is false when no entry is that
+// new: what is may follow the last batch that an entry names.
 func (x *Index) Time(ts core.Wall) (p Page, at core.Offset, grew bool) {
 	det.That(!x.hollow, "seg: a hollow index knows nothing")
 	p = Page{base: x.Base, next: -1, At: x.Base - 1}

@@ -91,7 +91,7 @@ func searches(t *testing.T, x *seg.Index, f *files, file []byte, all []truth, rn
 		pos := p.Pos
 		if p.Len > 0 {
 			var ok bool
-			if pos, ok = p.Offset(f[seg.Offsets][p.Off:p.Off+p.Len], o); !ok {
+			if pos, ok = p.Offset(f[seg.Offsets][p.Off : p.Off+p.Len]); !ok {
 				t.Fatalf("offset %d: a good page is refused", o)
 			}
 		}
@@ -154,9 +154,9 @@ func searchTime(t *testing.T, x *seg.Index, f *files, file []byte, all []truth, 
 	}
 	pos := x.Last()
 	if grew {
-		q := x.Offset(at - 1)
+		q := x.Before(at)
 		if pos = q.Pos; q.Len > 0 {
-			pos, _ = q.Offset(f[seg.Offsets][q.Off:q.Off+q.Len], at-1)
+			pos, _ = q.Offset(f[seg.Offsets][q.Off : q.Off+q.Len])
 		}
 	}
 	got, ok := walk(t, file, pos, x.Next, 1<<16, func(w *seg.Walk) (seg.Seen, bool) { return w.Time(ts) })
@@ -250,14 +250,14 @@ func TestRottenIndexFilesAreRefused(t *testing.T) {
 			pages++
 			b := bytes.Clone(f[k][p.Off : p.Off+p.Len])
 			b[rnd.N(p.Len)] ^= 1 << rnd.N(8)
-			_, ok := p.Offset(b, o)
+			_, ok := p.Offset(b)
 			if seg.Kind(k) == seg.Times {
 				_, _, ok = p.Time(b, ts)
 			}
 			if ok {
 				t.Fatal("a flipped bit of a page is believed")
 			}
-			if _, ok := p.Offset(b[:len(b)-8], o); ok {
+			if _, ok := p.Offset(b[:len(b)-8]); ok {
 				t.Fatal("a short page is believed")
 			}
 		}

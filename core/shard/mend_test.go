@@ -12,6 +12,7 @@ import (
 	"github.com/karst-stream/karst/core/config"
 	"github.com/karst-stream/karst/core/meta"
 	"github.com/karst-stream/karst/core/replica"
+	"github.com/karst-stream/karst/core/seg"
 )
 
 // hurt is a cluster of three with a topic of one partition and two segments, of which a follower is down.
@@ -65,7 +66,7 @@ func newHurt(t *testing.T) *hurt {
 // segments are the files of the partition on a node, sorted.
 func (h *hurt) segments(n *rigNode) (paths []string) {
 	for _, f := range n.disk.List() {
-		if strings.HasPrefix(f.Path, "events-0/") {
+		if dir, _, ok := seg.ParsePath(f.Path); ok && dir == "events-0" {
 			paths = append(paths, f.Path)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/karst-stream/karst/core/config"
 	"github.com/karst-stream/karst/core/meta"
 	"github.com/karst-stream/karst/core/record"
+	"github.com/karst-stream/karst/core/seg"
 	"github.com/karst-stream/karst/core/wire"
 )
 
@@ -134,6 +135,11 @@ func (x *trimmed) files(oldest string) {
 			continue
 		}
 		got := x.segments(n)
+		for _, f := range n.disk.List() {
+			if dir, base, _, ok := seg.ParseIndexPath(f.Path); ok && dir == "events-0" && !slices.Contains(got, seg.Path(dir, base)) {
+				x.t.Fatalf("node %d has %s and no segment for it", n.id, f.Path)
+			}
+		}
 		if !strings.HasSuffix(got[0], oldest+".log") {
 			x.t.Fatalf("node %d has %v, want them to begin with %s\n%s", n.id, got, oldest, x.replica(n).Describe())
 		}
