@@ -18,7 +18,8 @@ import (
 //
 // What is in the files is believed by these sums only. An index that is behind (of a boot whose files are gone, of
 // segments that came by catch-up, of one whose bytes rot) is made by a walk over its segment, which verifies each
-// batch, a piece at a time; until then reads walk over headers from where it ends.
+// batch, a piece at a time; until then reads walk over headers from where it ends. The files of the last segment are
+// loaded by the boot, those of closed ones by the first search in them.
 // See docs/decisions/0016-kafkas-index-files.md.
 
 const (
@@ -211,6 +212,9 @@ func (r *Replica) pumpIndex() {
 			continue
 		}
 		x, next := r.growing(s), r.after(s)
+		if x.Hollow() && len(s.loads) == 0 { // what was not closed was not synced either: a crash may have taken some of it
+			r.asked(s, func() {})
+		}
 		switch {
 		case next != nil && x.After == next.base && next.base < r.AppliedEnd():
 			r.finishIndex(s, x)
