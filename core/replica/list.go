@@ -203,6 +203,12 @@ func (r *Replica) resolve(sp *spot, done func(*spot)) {
 		done(sp)
 		return
 	}
+	for i := range r.log.notes {
+		if n := &r.log.notes[i]; n.batch && n.end-1 == sp.last {
+			done(r.spotHot(i))
+			return
+		}
+	}
 	r.find(s, sp.last, func(pos int64, _ bool) {
 		r.walk(s, pos, func(h seg.Seen) bool { return h.Head.LastOffset() >= sp.last }, func(h seg.Seen, found bool, err core.Errno) {
 			if err != core.OK || !found || h.Head.LastOffset() != sp.last {
