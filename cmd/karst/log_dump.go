@@ -30,19 +30,21 @@ const dumpHelp = `Prints the batches of a segment file (TOPIC-PARTITION/00000000
 the records in them. Every batch is verified on the way: its checksum, its offsets, its epoch. The
 first byte that belongs to no such batch ends the dump with status 6 and its position.
 
-Of a journal file (journal/00-000001) it prints the frames, with --records what they say of each partition; of the
-file "node" the identity of the disk; of a whole data directory the newest checkpoint of each partition, with its
-voters, epochs, segments and producers.
+Of an index file (.index, .timeindex) it prints the entries, and holds them against the segment beside it: status 6
+when one is wrong. Of a journal file (journal/00-000001) it prints the frames, with --records what they say of each
+partition; of the file "node" the identity of the disk; of a whole data directory the newest checkpoint of each
+partition, with its voters, epochs, segments and producers.
 
 Only reads. In a directory where a node is at work, the last batch may be half written.`
 
 func newLogDump() *cobra.Command {
 	var d logDump
 	c := &cobra.Command{
-		Use:   "dump SEGMENT.log|JOURNAL|NODE|DATA-DIRECTORY",
-		Short: "Print what is in a segment, a journal, an identity or the checkpoints of a directory",
+		Use:   "dump SEGMENT.log|INDEX|JOURNAL|NODE|DATA-DIRECTORY",
+		Short: "Print what is in a segment, an index, a journal, an identity or the checkpoints of a directory",
 		Long:  dumpHelp,
 		Example: "  karst log dump .karst/dev/n1/orders-0/00000000000000000000.log --records -n 3\n" +
+			"  karst log dump .karst/dev/n1/orders-0/00000000000000000000.timeindex\n" +
 			"  karst log dump .karst/dev/n1/journal/00-000001\n  karst log dump .karst/dev/n1",
 		Args: exactly(1, "one file, or one data directory"),
 		RunE: func(c *cobra.Command, args []string) error { return d.run(c, args[0]) },
@@ -89,7 +91,11 @@ type shownSegment struct {
 }
 
 func (d *logDump) run(c *cobra.Command, path string) error {
-	_, base, ok := seg.ParsePath(filepath.Base(filepath.Dir(mustAbs(path))) + "/" + filepath.Base(path))
+	name := filepath.Base(filepath.Dir(mustAbs(path))) + "/" + filepath.Base(path)
+	if _, base, k, ok := seg.ParseIndexPath(name); ok {
+		return d.index(c, path, base, k)
+	}
+	_, base, ok := seg.ParsePath(name)
 	if !ok {
 		if other, err := d.dumpOther(c, path); other {
 			return err

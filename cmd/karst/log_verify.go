@@ -19,7 +19,9 @@ import (
 
 const verifyHelp = `Reads a whole data directory as the next start of its node would: the journal's frames, what they
 say of each partition, every byte of the segments up to its last checkpoint, and each batch behind
-that. A tail that never was completed is torn, which is no damage: the next start cuts it.
+that. A tail that never was completed is torn, which is no damage: the next start cuts it. Every entry
+of an index file is held against its segment; a wrong or missing one is named, and is no damage either:
+nothing believes such a file, and the node makes it again.
 
 Changes nothing, and starts nothing. Stop the node first: a journal that moves is read as a torn one.
 Ends with status 6 when something that was promised cannot be read.`
@@ -62,6 +64,8 @@ type verifiedPartition struct {
 	Behind    int    `json:"entries_behind_checkpoint"`
 	Torn      int    `json:"torn_entries"` // never completed, so never acknowledged here; the next start cuts them
 	Damage    string `json:"damage,omitempty"`
+
+	Indexes []string `json:"index_findings,omitempty"` // index files that the node will make again, and why
 }
 
 type shownVerify struct {
@@ -143,16 +147,25 @@ func verifyPartition(dir *stillDir, g *journal.Group, files []segmentFile) (veri
 		}
 	}
 	want := core.Offset(-1) // the base that the next file must have
-	for _, f := range files {
-		if f.base > m.Segment || f.base == m.Segment && m.Pos == 0 {
-			break // begun after the checkpoint
+	for i, f := range files {
+		if f.base > m.Segment || f.base == m.Segment && m.Pos == 0 { // begun after the checkpoint
+			later, err := verifyIndexes(dir, m.Name, files[i:])
+			if err != nil {
+				return p, err
+			}
+			p.Indexes = append(p.Indexes, later...)
+			break
 		}
 		if want >= 0 && f.base != want {
 			damage("%s is missing: %s comes where offset %d should", seg.Path(m.Name, want), f.Path, want)
 		}
-		next, end, err := scanFile(dir, f)
+		x := readIndexes(dir, m.Name, f.base)
+		next, end, err := scanFile(dir, f, x.check.Batch)
 		if err != nil {
 			return p, err
+		}
+		if why := x.end(i+1 < len(files) && next == files[i+1].base); why != "" {
+			p.Indexes = append(p.Indexes, why)
 		}
 		if p.Segments == 0 {
 			p.First = int64(f.base)
@@ -219,14 +232,65 @@ func batchAt(dir *stillDir, path string, at int64, t *journal.TailEntry) bool {
 	return b.BaseOffset() == t.Stub.Base && b.LeaderEpoch() == t.Term.Epoch() && b.CRC() == t.Stub.CRC && b.CRCValid()
 }
 
-func scanFile(dir *stillDir, f segmentFile) (next core.Offset, end int64, err error) {
+// verifyIndexes looks at segments behind the checkpoint that others follow, where they are whole: what is not may
+// be in the journal still.
+func verifyIndexes(dir *stillDir, partition string, files []segmentFile) (findings []string, err error) {
+	for i, f := range files {
+		x := readIndexes(dir, partition, f.base)
+		next, _, err := scanFile(dir, f, x.check.Batch)
+		if err != nil {
+			return nil, err
+		}
+		if i+1 == len(files) || next != files[i+1].base {
+			continue
+		}
+		if why := x.end(true); why != "" {
+			findings = append(findings, why)
+		}
+	}
+	return findings, nil
+}
+
+// indexesOf are the index files of a segment, which are held against it.
+type indexesOf struct {
+	path  string // of the segment
+	there int
+	check *seg.Check
+}
+
+func readIndexes(dir *stillDir, partition string, base core.Offset) indexesOf {
+	x := indexesOf{path: seg.Path(partition, base)}
+	var b [seg.Kinds][]byte
+	for k := range seg.Kinds {
+		at, err := os.ReadFile(filepath.Join(dir.root, filepath.FromSlash(seg.IndexPath(partition, base, k))))
+		if err == nil {
+			b[k] = at
+			x.there++
+		}
+	}
+	x.check = seg.NewCheck(base, b[seg.Offsets], b[seg.Times])
+	return x
+}
+
+// end says what is wrong with them. The last segment may have none yet.
+func (x *indexesOf) end(closed bool) string {
+	switch err := x.check.End(closed && x.there == int(seg.Kinds)); {
+	case err != nil:
+		return x.path + ": its " + err.Error()
+	case closed && x.there < int(seg.Kinds):
+		return x.path + ": an index file is missing"
+	}
+	return ""
+}
+
+func scanFile(dir *stillDir, f segmentFile, visit func(seg.Seen)) (next core.Offset, end int64, err error) {
 	file, err := os.Open(filepath.Join(dir.root, filepath.FromSlash(f.Path)))
 	if err != nil {
 		return 0, 0, catalogue.BadLog.New("%v", err).Wrap(err)
 	}
 	defer file.Close()
 	s := seg.NewScanner(f.base, 0)
-	if err := scanSegment(file, s, nil); err != nil {
+	if err := scanSegment(file, s, visit); err != nil {
 		return 0, 0, catalogue.BadLog.New("%s: %v", f.Path, err).Wrap(err)
 	}
 	next, end = s.End()
@@ -248,6 +312,11 @@ func (s *shownVerify) write(w io.Writer) {
 		tb.row(p.Partition, p.Segments, p.Bytes, fmt.Sprintf("%d..%d", p.First, p.Next), p.Term, p.Commit, p.Behind, verdict)
 	}
 	tb.write(w)
+	for _, p := range s.Partitions {
+		for _, why := range p.Indexes {
+			fmt.Fprintf(w, "%s; the node will make it again\n", why)
+		}
+	}
 	if s.Lost != "" {
 		fmt.Fprintf(w, "journal: %s\n", s.Lost)
 	}
