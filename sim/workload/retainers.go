@@ -123,14 +123,15 @@ func (k *keeping) took(offset, number int64) {
 	k.numbers[offset] = number
 }
 
-// most is the first acknowledged offset that nothing allows to be gone; end, when all may.
-func (k *keeping) most(env Env, end int64) int64 {
+// most is the first acknowledged offset from trimmed on that nothing allows to be gone; end, when all may. What lies
+// below trimmed may be gone whatever its age, and where it is, retention goes on from there.
+func (k *keeping) most(env Env, trimmed, end int64) int64 {
 	_, latest := env.Clocks()
 	for ; k.passed < len(k.offsets); k.passed++ {
 		n := k.numbers[k.offsets[k.passed]]
 		old := k.deletes && k.leastMs >= 0 && latest-k.dates[n] > core.Wall(k.leastMs)
 		left := k.total - k.before - k.sizes[n] // at most so much was there when it went
-		if !old && !(k.deletes && k.leastBytes >= 0 && left >= k.leastBytes) {
+		if k.offsets[k.passed] >= trimmed && !old && !(k.deletes && k.leastBytes >= 0 && left >= k.leastBytes) {
 			return k.offsets[k.passed]
 		}
 		k.before += k.sizes[n]

@@ -187,7 +187,7 @@ func (t *trimmer) began(by string, start int64) {
 // most is the highest log start that there is a reason for by now.
 func (t *trimmer) most() int64 {
 	if t.keeps != nil {
-		t.allowed = max(t.allowed, t.keeps.most(t.f.env, t.sent))
+		t.allowed = max(t.allowed, t.keeps.most(t.f.env, t.allowed, t.sent))
 	}
 	return t.allowed
 }
