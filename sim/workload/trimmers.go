@@ -149,7 +149,7 @@ func (t *trimmer) append() {
 	}
 	var b record.Builder
 	b.Append(record.Record{Value: append(binary.BigEndian.AppendUint64(nil, uint64(number)), make([]byte, size)...), Timestamp: at})
-	batch := append([]byte(nil), b.Build()...)
+	batch := b.Build()
 	if t.keeps != nil {
 		t.keeps.sends(number, at, int64(len(batch)))
 	}
@@ -174,6 +174,7 @@ func (t *trimmer) append() {
 		}
 		t.began("a produce", p.LogStartOffset)
 	})
+	req.TopicData[0].PartitionData[0].Records.Release()
 }
 
 // began judges a log start that was told by a leader that is known to be the true one.
