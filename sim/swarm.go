@@ -45,7 +45,7 @@ func Swarm(seed uint64, redraw int, length core.Mono) Plan {
 	if rng.Chance(1, 3) {
 		p.Packed = rng.Between(1, 20)
 	}
-	p.Loads = append(p.Loads, workload.DrawLate(seed+uint64(redraw)<<40)...)
+	p.Loads = append(p.Loads, workload.DrawLater(rng)...)
 	slices.SortStableFunc(p.Faults, func(a, b Fault) int { return int(a.At - b.At) })
 	return p
 }

@@ -23,13 +23,13 @@ type kindOfLoad struct {
 	name  string
 	about string
 	most  int
-	draw  func(rng *det.Rand) int // how many a standard world has; 0: none
-	late  func(rng *det.Rand) int // ... drawn after all else, from a stream of its own; nil: none
+	draw  func(rng *det.Rand) int // how many a standard world has, before its faults are drawn; nil: see later
+	later func(rng *det.Rand) int // the same, after all else; new kinds are drawn here
 	start func(f *Fleet, n int)
 }
 
 // kinds are visited in this order, which is also that of the draws: append, never insert, or every
-// seed becomes another run.
+// seed becomes another run. For the same reason a new kind has later, not draw.
 var kinds = []*kindOfLoad{&produceLoad, &groupLoad, &readLoad, &weakLoad, &driftLoad, &slowLoad, &vandalLoad, &topicsLoad, &deleteLoad, &offsetsLoad, &wideLoad,
 	&hastyLoad, &staticLoad, &watchLoad, &trimLoad, &retainLoad}
 
@@ -43,24 +43,21 @@ func kindOf(name string) *kindOfLoad {
 }
 
 // DrawLoads draws the loads of a standard world. Some are always there, so that no world is idle.
-func DrawLoads(rng *det.Rand) (out []Load) {
-	for _, k := range kinds {
-		if n := k.draw(rng); n > 0 {
-			out = append(out, Load{k.name, n})
-		}
-	}
-	return out
+func DrawLoads(rng *det.Rand) []Load {
+	return draw(rng, func(k *kindOfLoad) func(*det.Rand) int { return k.draw })
 }
 
-// DrawLate draws the loads that came later: each from a stream of its own, so that no seed becomes another run
-// but by having them.
-func DrawLate(seed uint64) (out []Load) {
+// DrawLater draws the loads that are drawn when the rest of the world is.
+func DrawLater(rng *det.Rand) []Load {
+	return draw(rng, func(k *kindOfLoad) func(*det.Rand) int { return k.later })
+}
+
+func draw(rng *det.Rand, how func(*kindOfLoad) func(*det.Rand) int) (out []Load) {
 	for _, k := range kinds {
-		if k.late == nil {
-			continue
-		}
-		if n := k.late(det.New(seed, "late "+k.name)); n > 0 {
-			out = append(out, Load{k.name, n})
+		if d := how(k); d != nil {
+			if n := d(rng); n > 0 {
+				out = append(out, Load{k.name, n})
+			}
 		}
 	}
 	return out

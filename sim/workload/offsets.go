@@ -56,15 +56,7 @@ func (k *keeper) poll(now core.Mono) core.Mono {
 }
 
 func (k *keeper) send(n core.NodeID, key wire.Key, version int16, m wire.Message, done func(wire.Message)) {
-	k.busy = true
-	k.ask(n, key, version, m, func(resp wire.Message) {
-		k.busy = false
-		if resp == nil {
-			k.node = -1
-			return
-		}
-		done(resp)
-	})
+	k.alone(&k.busy, n, key, version, m, func() { k.node = -1 }, done)
 }
 
 func (k *keeper) bad(e wire.Error) bool {

@@ -48,8 +48,7 @@ const (
 
 var retainLoad = kindOfLoad{
 	name: "retainers", most: 16, about: "clients that append to topics of their own which keep records for a second, or few of them",
-	draw: func(*det.Rand) int { return 0 },
-	late: sometimes(3, 1, 2),
+	later: sometimes(3, 1, 2),
 	start: func(f *Fleet, n int) {
 		for range n {
 			b := f.base()

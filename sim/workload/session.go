@@ -110,6 +110,20 @@ func (b *base) ask(n core.NodeID, key wire.Key, version int16, m wire.Message, d
 	return &s.pending[len(s.pending)-1]
 }
 
+// alone is ask for a client that does one thing at a time: busy is set until this is over. lost is called
+// instead of done when no answer comes.
+func (b *base) alone(busy *bool, n core.NodeID, key wire.Key, version int16, m wire.Message, lost func(), done func(wire.Message)) {
+	*busy = true
+	b.ask(n, key, version, m, func(resp wire.Message) {
+		*busy = false
+		if resp == nil {
+			lost()
+			return
+		}
+		done(resp)
+	})
+}
+
 // tell sends a request that has no answer.
 func (b *base) tell(n core.NodeID, key wire.Key, version int16, m wire.Message) {
 	b.ask(n, key, version, m, nil)

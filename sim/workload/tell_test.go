@@ -95,14 +95,20 @@ func TestTellingFinds(t *testing.T) {
 		{"A30", func(b *base) { topic(b, 0, 1, 4); topic(b, 0, 1, 3) }},
 		{"A31", func(b *base) { b.given(1, 7, 0); b.f.base().given(1, 7, 0) }},
 	} {
-		var heard []string
-		s := &still{}
-		b := s.fleet(func(id string) { heard = append(heard, id) })
-		c.tell(b)
-		_, _ = b.f.Judge.Finish() // it cannot be judged whole: partitions are not sealed
-		if !slices.Contains(heard, c.id) || len(s.fails) > 0 {
-			t.Errorf("%s was not found: %v %v", c.id, heard, s.fails)
-		}
+		findsWhen(t, c.id, c.tell)
+	}
+}
+
+// findsWhen wants an anomaly found when this is told.
+func findsWhen(t *testing.T, id string, tell func(b *base)) {
+	t.Helper()
+	var heard []string
+	s := &still{}
+	b := s.fleet(func(id string) { heard = append(heard, id) })
+	tell(b)
+	_, _ = b.f.Judge.Finish() // it cannot be judged whole: partitions are not sealed
+	if !slices.Contains(heard, id) || len(s.fails) > 0 {
+		t.Errorf("%s was not found: %v %v", id, heard, s.fails)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/karst-stream/karst/core"
-	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/record"
 	"github.com/karst-stream/karst/core/wire"
 )
@@ -37,7 +36,7 @@ type trimmer struct {
 
 var trimLoad = kindOfLoad{
 	name: "trimmers", most: 16, about: "clients that append to topics of their own and delete from their beginning",
-	draw: func(*det.Rand) int { return 0 },
+	later: sometimes(3, 1, 2),
 	start: func(f *Fleet, n int) {
 		for range n {
 			b := f.base()
@@ -84,15 +83,7 @@ func (t *trimmer) poll(now core.Mono) core.Mono {
 
 // send asks n; done is not called without an answer.
 func (t *trimmer) send(n core.NodeID, key wire.Key, version int16, m wire.Message, done func(wire.Message)) {
-	t.busy = true
-	t.ask(n, key, version, m, func(resp wire.Message) {
-		t.busy = false
-		if resp == nil {
-			t.known = false
-			return
-		}
-		done(resp)
-	})
+	t.alone(&t.busy, n, key, version, m, func() { t.known = false }, done)
 }
 
 func (t *trimmer) bad(e wire.Error) bool {
