@@ -166,13 +166,7 @@ func (m *member) join() {
 	if m.joinAt == 0 {
 		m.joinAt = m.f.env.Now()
 	}
-	sub := wire.NewConsumerProtocolSubscription()
-	sub.Topics = []string{m.f.cfg.Topic}
-	req := wire.NewJoinGroupRequest()
-	req.GroupId, req.MemberId, req.GroupInstanceId, req.ProtocolType = m.group, m.id, m.instance, "consumer"
-	req.SessionTimeoutMs, req.RebalanceTimeoutMs = sessionTimeout, 1200
-	req.Protocols = []wire.JoinGroupRequestProtocol{{Name: "range", Metadata: wire.AppendPayload(nil, &sub, 1)}}
-	m.call(wire.KeyJoinGroup, 9, &req, func(resp wire.Message) {
+	m.call(wire.KeyJoinGroup, 9, m.joinRequest(), func(resp wire.Message) {
 		r := resp.(*wire.JoinGroupResponse)
 		if r.MemberId != "" {
 			m.id = r.MemberId
@@ -186,6 +180,17 @@ func (m *member) join() {
 		}
 		m.stage, m.at0 = syncing, 0
 	})
+}
+
+// joinRequest asks to join as who the member is now.
+func (m *member) joinRequest() *wire.JoinGroupRequest {
+	sub := wire.NewConsumerProtocolSubscription()
+	sub.Topics = []string{m.f.cfg.Topic}
+	req := wire.NewJoinGroupRequest()
+	req.GroupId, req.MemberId, req.GroupInstanceId, req.ProtocolType = m.group, m.id, m.instance, "consumer"
+	req.SessionTimeoutMs, req.RebalanceTimeoutMs = sessionTimeout, 1200
+	req.Protocols = []wire.JoinGroupRequestProtocol{{Name: "range", Metadata: wire.AppendPayload(nil, &sub, 1)}}
+	return &req
 }
 
 func (m *member) sync() {
