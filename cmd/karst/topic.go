@@ -25,7 +25,7 @@ const commandTimeout = 30 * time.Second
 func newTopic() *cobra.Command {
 	return parent("topic", "Create, list, describe, change, trim and delete topics",
 		newTopicCreate(), newTopicList(), newTopicDescribe(), newTopicAlter(), newTopicAddPartitions(),
-		newTopicTrim(), newTopicDelete())
+		newTopicTrim(), newTopicVerify(), newTopicDelete())
 }
 
 var topics = noun{"topic", completeTopics}

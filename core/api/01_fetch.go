@@ -24,7 +24,10 @@ import (
 //   - v13: topic ids; an unknown one is UNKNOWN_TOPIC_ID. v16: addresses of leaders.
 //   - v15, v17, v18 changed fields of followers only.
 //
-// Left out: followers (a replica id is refused: replication is raft's), last_fetched_epoch (followers
+// A debugging consumer (replica id -2), of whom Kafka's broker does not ask that he goes to the leader either,
+// reads what this node's own copy has in its files: that is how tools compare copies.
+//
+// Left out: followers (any other replica id is refused: replication is raft's), last_fetched_epoch (followers
 // again), reading from the nearest replica (preferred_read_replica is -1). There are no transactions yet:
 // the last stable offset is the high watermark and nothing is aborted.
 func fetch(r *request, body wire.Message) {
@@ -34,8 +37,13 @@ func fetch(r *request, body wire.Message) {
 		r.answer(p.refuse(wire.InvalidRequest))
 		return
 	}
+	p.own = q.ReplicaId == debugging || q.ReplicaState != nil && q.ReplicaState.ReplicaId == debugging
 	p.open()
 }
+
+// debugging is the replica id of a consumer that wants to see the copy of the broker which it asks
+// (FetchRequest.DEBUGGING_CONSUMER_ID).
+const debugging = -2
 
 // poll is a Fetch on its way.
 type poll struct {
@@ -45,6 +53,7 @@ type poll struct {
 	session int32 // incremental: whose parts these are; 0 otherwise
 	full    bool  // a session is to be made
 	parts   []fetching
+	own     bool  // of this node's copies, whoever leads
 	most    int64 // bytes wanted at most, and
 	least   int64 // at least before max_wait is over
 	patient bool  // it may wait
@@ -141,7 +150,7 @@ func (p *poll) begin(parts []cachedPart) {
 	}
 	p.most = max(0, min(int64(q.MaxBytes), r.conn.desk.fetchMax))
 	p.least = min(int64(q.MinBytes), p.most)
-	if q.MaxWaitMs > 0 && p.least > 0 {
+	if q.MaxWaitMs > 0 && p.least > 0 && !p.own {
 		p.patient = true
 		r.conn.polls = append(r.conn.polls, p)
 	}
@@ -162,7 +171,7 @@ func (p *poll) read(i int) {
 	}
 	ask := &f.cached.ask
 	op := ReadOp{Offset: core.Offset(ask.FetchOffset), Epoch: core.Epoch(ask.CurrentLeaderEpoch),
-		Max: max(1, min(int64(ask.PartitionMaxBytes), p.most))}
+		Max: max(1, min(int64(ask.PartitionMaxBytes), p.most)), Own: p.own}
 	if p.patient {
 		op.Key, op.Notify = p.r.conn.id, p.r.conn.watch(f.part)
 	}

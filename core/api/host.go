@@ -38,6 +38,7 @@ type ReadOp struct {
 	Offset core.Offset
 	Max    int64      // bytes; at least one batch is returned whatever its size
 	Epoch  core.Epoch // current_leader_epoch of the client; -1: not checked
+	Own    bool       // from the files of this node's copy, whoever leads; Epoch and Notify do not matter
 	// Key and Notify ask for one call when the partition has more than the returned high watermark,
 	// or a reader must look again (leadership, health). A later ReadOp with the same Key on the same
 	// partition takes the place of an earlier one. Notify nil: nobody waits.

@@ -249,6 +249,9 @@ func (w *world) Read(p Part, op ReadOp, done func(replica.Region, Leadership)) {
 		}
 		l.watches[op.Key] = op.Notify
 	}
+	if op.Own {
+		watch += " own"
+	}
 	w.printf("read %s @%d max=%d epoch=%d%s", w.label(p), op.Offset, op.Max, op.Epoch, watch)
 	w.later("read", func(arg string) {
 		res := replica.Region{Err: l.fail, High: l.high, Start: l.start}

@@ -246,7 +246,11 @@ func (r *Replica) edge(s *segment, pos, size int64) int64 {
 // walk reads the headers of s from pos on until want says yes; done gets that header, which is valid
 // during the call.
 func (r *Replica) walk(s *segment, pos int64, want func(seg.Seen) bool, done func(h seg.Seen, found bool, err core.Errno)) {
-	limit := r.limit(s)
+	r.walkTo(s, pos, r.limit(s), want, done)
+}
+
+// walkTo is walk as far as limit.
+func (r *Replica) walkTo(s *segment, pos, limit int64, want func(seg.Seen) bool, done func(h seg.Seen, found bool, err core.Errno)) {
 	if pos >= limit {
 		done(seg.Seen{}, false, core.OK)
 		return
@@ -273,7 +277,7 @@ func (r *Replica) walk(s *segment, pos int64, want func(seg.Seen) bool, done fun
 			done(seg.Seen{}, false, core.ErrIO)
 			return
 		}
-		r.walk(s, w.Pos(), want, done)
+		r.walkTo(s, w.Pos(), limit, want, done)
 	})
 	r.h.FX().Add(core.Effect{Kind: core.Read, File: s.file, Off: pos, N: min(limit-pos, walkBytes), Op: op})
 }

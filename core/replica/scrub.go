@@ -95,7 +95,10 @@ func (r *Replica) scrubNext(s *segment, end place) {
 }
 
 // sound is the place before which all bytes are committed, durable here and in their segment.
-func (r *Replica) sound() place {
+func (r *Replica) sound() place { return r.log.after(r.soundIndex()) }
+
+// soundIndex is the last entry before it.
+func (r *Replica) soundIndex() uint64 {
 	i := r.log.first - 1
 	for i < min(r.applied, r.complete) {
 		if n := r.log.note(i + 1); n.batch && !n.written {
@@ -103,7 +106,7 @@ func (r *Replica) sound() place {
 		}
 		i++
 	}
-	return r.log.after(i)
+	return i
 }
 
 // rotten is told of a stretch that is not what was written.

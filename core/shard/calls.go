@@ -129,6 +129,10 @@ func (s *Shard) Read(p api.Part, op api.ReadOp, done func(replica.Region, api.Le
 			answer(replica.Region{Err: t.absent(g), High: -1, Start: -1})
 			return
 		}
+		if op.Own {
+			t.guard(h, func() { h.r.Own(op.Offset, op.Max, answer) })
+			return
+		}
 		if e := epochOf(h, op.Epoch); e != replica.OK {
 			answer(replica.Region{Err: e, High: h.r.High(), Start: h.r.Start()})
 			return

@@ -78,6 +78,13 @@ var (
 			"of every key, and internal topics are the cluster's own.",
 		"karst topic describe NAME        to see its cleanup.policy",
 		"karst topic alter NAME -c cleanup.policy=compact,delete")
+	CopiesDiffer = define("K0147", Unhealthy, "the copies of a topic are not all there and equal",
+		"Up to the high watermark the files of all replicas hold the same bytes. A copy that rots is found by its "+
+			"node's scrubber, which fetches what is lost; one that is behind catches up when its node has time; one that "+
+			"does not answer is on a node that is away, or offline there.",
+		"karst topic verify NAME --deep        again in a minute: what rots is being mended",
+		"look at the log of the node named above",
+		"karst log verify DIR        on that node, when it is stopped")
 	GroupUnknown = define("K0150", NotFound, "the group does not exist",
 		"A group exists while it has members or committed offsets.",
 		"karst group list        to see the groups")

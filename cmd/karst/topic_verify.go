@@ -1,0 +1,388 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/karst-stream/karst/cmd/karst/catalogue"
+	"github.com/karst-stream/karst/cmd/karst/link"
+	"github.com/karst-stream/karst/core/record"
+)
+
+// verifying holds the flags of `karst topic verify`.
+type verifying struct {
+	link.Target
+	out  output
+	deep bool
+	only []int32
+	rate float64 // MiB/s; 0: as fast as it goes
+	wait time.Duration
+}
+
+const topicVerifyHelp = `Asks every broker that has a copy of a partition whether that copy is there, and how far it goes. With --deep it
+reads all of every copy, batch by batch, verifies each checksum and compares the bytes: up to the high watermark
+of the moment in which it begins.
+
+The brokers read their files, whoever leads, as for the replica id of Kafka's debugging consumer. What they
+send is all there is, replicas times the size of the topic: --rate bounds it. Ends with status 6 when a copy
+differs, is damaged, does not answer, or stays behind for longer than --wait.`
+
+func newTopicVerify() *cobra.Command {
+	var v verifying
+	c := &cobra.Command{
+		Use:   "verify NAME",
+		Short: "Compare all copies of a topic",
+		Long:  topicVerifyHelp,
+		Example: "  karst topic verify orders\n  karst topic verify orders --deep\n" +
+			"  karst topic verify orders --deep -p 3 --rate 20",
+		Args: exactly(1, "one topic name"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return interruptible(c, func(c *cobra.Command) error { return v.run(c, args[0]) })
+		},
+		ValidArgsFunction: completeTopics,
+	}
+	f := c.Flags()
+	f.BoolVar(&v.deep, "deep", false, "read and compare every byte")
+	f.Int32SliceVarP(&v.only, "partition", "p", nil, "only these partitions")
+	f.Float64Var(&v.rate, "rate", 100, "MiB a second from all brokers together; 0: as fast as they are")
+	f.DurationVar(&v.wait, "wait", 5*time.Second, "how long a copy may be behind")
+	withTarget(c, &v.Target, 0)
+	v.out.register(c)
+	return c
+}
+
+// verifiedCopy is the verdict on one copy.
+type verifiedCopy struct {
+	Partition int32  `json:"partition"`
+	Node      int32  `json:"node"`
+	Leader    bool   `json:"leader"`
+	From      int64  `json:"from"`  // offsets compared
+	To        int64  `json:"to"`    // ... up to this one, without it
+	Bytes     int64  `json:"bytes"` // that were read
+	Verdict   string `json:"verdict"`
+	Fine      bool   `json:"fine"`
+}
+
+func (v *verifying) run(c *cobra.Command, topic string) error {
+	if v.rate < 0 {
+		return catalogue.BadFlag.New("--rate %v: it is a number of MiB a second, or 0", v.rate)
+	}
+	ctx, cancel := v.Context(c.Context())
+	defer cancel()
+	versions := kversion.Stable()
+	versions.SetMaxKeyVersion(1, 12) // with the topic's name
+	cl, err := v.Open(ctx, kgo.MaxVersions(versions))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
+	d, err := describeTopic(ctx, adm, topic)
+	if err != nil {
+		return err
+	}
+	for _, p := range v.only {
+		if _, ok := d.Partitions[p]; !ok {
+			return catalogue.BadPartitions.New("%s has no partition %d: there are %d", topic, p, len(d.Partitions))
+		}
+	}
+	rows, bad := []verifiedCopy{}, 0
+	p := &pace{rate: v.rate * (1 << 20), began: time.Now()}
+	ask := func(ctx context.Context, r *copyReader) ([]byte, int64, error) {
+		b, high, err := askBroker(ctx, cl, r)
+		p.took(ctx, len(b))
+		return b, high, err
+	}
+	for _, part := range d.Partitions.Sorted() {
+		if len(v.only) > 0 && !slices.Contains(v.only, part.Partition) {
+			continue
+		}
+		start, end, err := boundsOf(ctx, adm, topic, part.Partition)
+		if err != nil {
+			return err
+		}
+		var copies []*copyReader
+		for _, n := range part.Replicas {
+			copies = append(copies, &copyReader{ask: ask, wait: v.wait, topic: topic, partition: part.Partition, node: n,
+				leads: n == part.Leader, at: start, end: end})
+		}
+		compare(ctx, copies, v.deep)
+		for _, x := range copies {
+			row := x.row(start)
+			if !row.Fine {
+				bad++
+			}
+			rows = append(rows, row)
+		}
+	}
+	if err := c.Context().Err(); err != nil {
+		return catalogue.NoAnswer.New("stopped before all copies of %q were read", topic)
+	}
+	if err := v.out.print(c, rows, func(w io.Writer) { writeCopies(w, rows) }); err != nil {
+		return err
+	}
+	if bad > 0 {
+		return catalogue.CopiesDiffer.New("%s: %s not as it should be", topic, copiesOf(bad))
+	}
+	return nil
+}
+
+// boundsOf is the log start and the high watermark of a partition, from its leader.
+func boundsOf(ctx context.Context, adm *kadm.Client, topic string, p int32) (start, end int64, err error) {
+	starts, err := adm.ListStartOffsets(ctx, topic)
+	if err != nil {
+		return 0, 0, link.Explain(err, "", "find the start of %q", topic)
+	}
+	ends, err := adm.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return 0, 0, link.Explain(err, "", "find the end of %q", topic)
+	}
+	s, _ := starts.Lookup(topic, p)
+	e, _ := ends.Lookup(topic, p)
+	if err := errors.Join(s.Err, e.Err); err != nil {
+		return 0, 0, link.Explain(err, "", "find the ends of %s/%d", topic, p)
+	}
+	return s.Offset, e.Offset, nil
+}
+
+// pace keeps what is read below a rate.
+type pace struct {
+	rate  float64 // bytes a second; 0: none
+	began time.Time
+	bytes int64
+}
+
+func (p *pace) took(ctx context.Context, n int) {
+	p.bytes += int64(n)
+	if p.rate == 0 {
+		return
+	}
+	ahead := time.Duration(float64(p.bytes)/p.rate*float64(time.Second)) - time.Since(p.began)
+	if ahead > 0 {
+		rest(ctx, ahead)
+	}
+}
+
+func rest(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// copyReader reads one copy of a partition, a batch at a time.
+type copyReader struct {
+	ask       func(ctx context.Context, r *copyReader) (b []byte, high int64, err error) // from r.at on
+	wait      time.Duration
+	topic     string
+	partition int32
+	node      int32
+	leads     bool
+	at, end   int64 // the next offset, and where the comparison ends
+	buf       []byte
+	bytes     int64
+	why       string // nothing more is read of it: "" while it is fine
+}
+
+func (r *copyReader) row(start int64) verifiedCopy {
+	v := verifiedCopy{r.partition, r.node, r.leads, start, r.at, r.bytes, r.why, r.why == ""}
+	if v.Fine {
+		v.Verdict = "same"
+	}
+	return v
+}
+
+// fail ends the reading of this copy.
+func (r *copyReader) fail(format string, args ...any) {
+	if r.why == "" {
+		r.why = fmt.Sprintf(format, args...)
+	}
+}
+
+const (
+	fetchPiece   = 1 << 20
+	fetchAgain   = 100 * time.Millisecond
+	batchLargest = 1 << 30
+)
+
+// fetch asks for what comes next. The high watermark is how far the files of this copy go.
+func (r *copyReader) fetch(ctx context.Context) (high int64, err error) {
+	r.buf, high, err = r.ask(ctx, r)
+	r.bytes += int64(len(r.buf))
+	return high, err
+}
+
+// askBroker asks the node of a copy for what its own files hold.
+func askBroker(ctx context.Context, cl *kgo.Client, r *copyReader) (b []byte, high int64, err error) {
+	req := kmsg.NewPtrFetchRequest()
+	req.ReplicaID, req.MaxBytes, req.SessionEpoch = -2, fetchPiece, -1
+	t, p := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
+	p.Partition, p.FetchOffset, p.PartitionMaxBytes, p.CurrentLeaderEpoch = r.partition, r.at, fetchPiece, -1
+	t.Topic, t.Partitions = r.topic, append(t.Partitions, p)
+	req.Topics = append(req.Topics, t)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	resp, err := cl.Broker(int(r.node)).Request(ctx, req)
+	if err != nil {
+		return nil, 0, err
+	}
+	f := resp.(*kmsg.FetchResponse)
+	if err := kerr.ErrorForCode(f.ErrorCode); err != nil {
+		return nil, 0, err
+	}
+	if len(f.Topics) != 1 || len(f.Topics[0].Partitions) != 1 {
+		return nil, 0, errors.New("the answer is about something else")
+	}
+	got := &f.Topics[0].Partitions[0]
+	return got.RecordBatches, got.HighWatermark, kerr.ErrorForCode(got.ErrorCode)
+}
+
+// next is the next batch, whole; nil at the end, or when the copy failed.
+func (r *copyReader) next(ctx context.Context) []byte {
+	for late := time.Now().Add(r.wait); r.why == "" && r.at < r.end; {
+		if b := r.cut(); b != nil || r.why != "" {
+			return b
+		}
+		had := len(r.buf)
+		high, err := r.fetch(ctx)
+		switch {
+		case err != nil:
+			r.fail("does not answer: %v", err)
+		case len(r.buf) > 0 && (had == 0 || len(r.buf) != had):
+		case len(r.buf) > 0:
+			r.fail("damaged at offset %d: the bytes there are no whole batch", r.at)
+		case time.Now().After(late):
+			r.fail("behind: it ends at offset %d", high)
+		default:
+			rest(ctx, fetchAgain)
+		}
+	}
+	return nil
+}
+
+// cut takes a batch off the buffer; nil when there is no whole one.
+func (r *copyReader) cut() []byte {
+	if len(r.buf) < record.HeaderSize {
+		return nil
+	}
+	size := 12 + int64(int32(binary.BigEndian.Uint32(r.buf[8:])))
+	if size < record.HeaderSize || size > batchLargest {
+		r.fail("damaged at offset %d: a batch of %d bytes", r.at, size)
+		return nil
+	}
+	if size > int64(len(r.buf)) {
+		return nil
+	}
+	b := record.Batch(r.buf[:size:size])
+	if last := int64(b.LastOffset()); int64(b.BaseOffset()) > r.at || last < r.at {
+		r.fail("damaged at offset %d: a batch says %d..%d", r.at, b.BaseOffset(), last)
+		return nil
+	}
+	if !b.CRCValid() {
+		r.fail("damaged at offset %d: the checksum is wrong", b.BaseOffset())
+		return nil
+	}
+	r.buf, r.at = r.buf[size:], int64(b.LastOffset())+1
+	return b
+}
+
+// compare reads all copies side by side. Whoever differs from what most of them hold is left behind.
+func compare(ctx context.Context, copies []*copyReader, deep bool) {
+	if !deep || len(copies) > 0 && copies[0].at >= copies[0].end { // an empty one is asked as well
+		for _, x := range copies {
+			x.reach(ctx)
+		}
+		return
+	}
+	batches := make([][]byte, len(copies))
+	for ctx.Err() == nil {
+		any := false
+		for i, x := range copies {
+			batches[i] = x.next(ctx)
+			any = any || batches[i] != nil
+		}
+		if !any {
+			return
+		}
+		k := most(batches)
+		for i, x := range copies {
+			if batches[i] != nil && !bytes.Equal(batches[i], batches[k]) {
+				x.fail("differs from node %d at offset %d", copies[k].node, record.Batch(batches[k]).BaseOffset())
+			}
+		}
+	}
+}
+
+// most is the place of the batch that most copies hold; nil is none.
+func most(batches [][]byte) (at int) {
+	best := 0
+	for i, b := range batches {
+		n := 0
+		for _, c := range batches {
+			if b != nil && bytes.Equal(b, c) {
+				n++
+			}
+		}
+		if n > best {
+			best, at = n, i
+		}
+	}
+	return at
+}
+
+// reach looks how far a copy goes, without its bytes.
+func (r *copyReader) reach(ctx context.Context) {
+	r.at = r.end
+	for late := time.Now().Add(r.wait); r.why == "" && ctx.Err() == nil; rest(ctx, fetchAgain) {
+		high, err := r.fetch(ctx)
+		switch {
+		case err != nil:
+			r.fail("does not answer: %v", err)
+		case high >= r.end:
+			return
+		case time.Now().After(late):
+			r.at = high
+			r.fail("behind: it ends at offset %d", high)
+		}
+	}
+}
+
+func writeCopies(w io.Writer, rows []verifiedCopy) {
+	var tb table
+	tb.row("PARTITION", "NODE", "ROLE", "OFFSETS", "BYTES", "VERDICT")
+	fine := 0
+	for _, r := range rows {
+		role := "follower"
+		if r.Leader {
+			role = "leader"
+		}
+		if r.Fine {
+			fine++
+		}
+		tb.row(r.Partition, r.Node, role, fmt.Sprintf("%d..%d", r.From, r.To), r.Bytes, r.Verdict)
+	}
+	tb.write(w)
+	fmt.Fprintf(w, "%d of %s fine\n", fine, copiesOf(len(rows)))
+}
+
+func copiesOf(n int) string {
+	if n == 1 {
+		return "1 copy"
+	}
+	return fmt.Sprintf("%d copies", n)
+}

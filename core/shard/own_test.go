@@ -1,0 +1,72 @@
+package shard
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/wire"
+)
+
+// fetchAs reads a partition on one node, as a consumer (-1) or to see its own copy (-2).
+func (r *rig) fetchAs(n *rigNode, replica int32, topic string, at int64) wire.FetchResponsePartition {
+	r.t.Helper()
+	req := wire.FetchRequest{ReplicaId: replica, MaxWaitMs: 100, MinBytes: 1, MaxBytes: 1 << 20, SessionEpoch: -1,
+		Topics: []wire.FetchRequestTopic{{Topic: topic, Partitions: []wire.FetchRequestPartition{{Partition: 0, FetchOffset: at,
+			PartitionMaxBytes: 1 << 20, CurrentLeaderEpoch: -1}}}}}
+	var resp wire.FetchResponse
+	r.call(n, core.ConnID(3000+n.id), wire.KeyFetch, 12, &req, &resp)
+	return resp.Responses[0].Partitions[0]
+}
+
+// A tool sees the files of every copy, whoever leads: nothing that only memory and journal hold, all of it later,
+// and a byte that rots.
+func TestEveryCopyCanBeSeen(t *testing.T) {
+	r := newRig(t, 3, 2)
+	r.open()
+	r.createTopic("events", 1, 3)
+	l := r.leader(r.nodes[0], "events", 0)
+	var all []byte
+	for i := range 12 {
+		b := batchOf(fmt.Sprintf("value %d", i))
+		if i%4 == 3 {
+			b = batchOf(string(bytes.Repeat([]byte{byte(i)}, 40<<10)))
+		}
+		if _, err := r.produce(l, 10, "events", 0, b); err != 0 {
+			t.Fatal(err)
+		}
+		all = append(all, b...)
+	}
+	if _, err := r.produce(l, 10, "events", 0, batchOf("last")); err != 0 {
+		t.Fatal(err)
+	}
+	if p := r.fetchAs(l, -2, "events", 12); p.ErrorCode != 0 || p.Records.Len != 0 || p.HighWatermark > 12 {
+		t.Errorf("what rides in the journal is shown as if it lay in a file: %+v", p)
+	}
+	r.run(2 * core.Second)
+	for _, n := range r.nodes {
+		p := r.fetchAs(n, -2, "events", 0)
+		got := p.Records.Bytes()
+		if p.ErrorCode != 0 || p.HighWatermark != 13 || len(got) <= len(all) || !bytes.Equal(got[21:len(all)], n.disk["events-0/00000000000000000000.log"][21:len(all)]) {
+			t.Errorf("node %d: %v, high watermark %d, %d bytes", n.id, p.ErrorCode, p.HighWatermark, len(got))
+		}
+		if p := r.fetchAs(n, -2, "events", 13); p.ErrorCode != 0 || p.Records.Len != 0 {
+			t.Errorf("node %d at its end: %+v", n.id, p)
+		}
+		if p := r.fetchAs(n, -2, "events", 14); p.ErrorCode != wire.OffsetOutOfRange {
+			t.Errorf("node %d beyond its end: %v", n.id, p.ErrorCode)
+		}
+		if p := r.fetchAs(n, -1, "events", 0); n != l && p.ErrorCode != wire.NotLeaderOrFollower {
+			t.Errorf("node %d serves a consumer though it does not lead: %v", n.id, p.ErrorCode)
+		}
+	}
+	n := r.nodes[0]
+	if n == l {
+		n = r.nodes[1]
+	}
+	n.disk["events-0/00000000000000000000.log"][70] ^= 1
+	if got := r.fetchAs(n, -2, "events", 0).Records.Bytes(); len(got) < 71 || got[70] == r.nodes[2].disk["events-0/00000000000000000000.log"][70] {
+		t.Error("a byte that rots is not shown")
+	}
+}
