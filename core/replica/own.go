@@ -40,17 +40,18 @@ func (r *Replica) Own(offset core.Offset, limit int64, done func(Region)) {
 	if s.base == end.seg {
 		stop = end.pos
 	}
-	_, pos := s.lookup(offset)
-	r.walkTo(s, pos, stop, func(h seg.Seen) bool { return h.Head.LastOffset() >= offset }, func(h seg.Seen, found bool, err core.Errno) {
-		switch {
-		case r.closed || r.offline != "" || err != core.OK || !found:
-			res.Err = StorageError
-		case r.segment(s.base) != s || offset < r.start:
-			res.Err = OutOfRange
-		default:
-			res.Size = min(stop-h.Pos, max(limit, int64(h.Head.Size())))
-			res.Bytes = []core.Ref{{File: s.file, Off: h.Pos, Len: int32(res.Size)}}
-		}
-		done(res)
+	r.find(s, offset, func(pos int64, _ bool) {
+		r.walkTo(s, pos, stop, func(h seg.Seen) bool { return h.Head.LastOffset() >= offset }, func(h seg.Seen, found bool, err core.Errno) {
+			switch {
+			case r.closed || r.offline != "" || err != core.OK || !found:
+				res.Err = StorageError
+			case r.segment(s.base) != s || offset < r.start:
+				res.Err = OutOfRange
+			default:
+				res.Size = min(stop-h.Pos, max(limit, int64(h.Head.Size())))
+				res.Bytes = []core.Ref{{File: s.file, Off: h.Pos, Len: int32(res.Size)}}
+			}
+			done(res)
+		})
 	})
 }
