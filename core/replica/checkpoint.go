@@ -90,13 +90,12 @@ func (r *Replica) encodeState() []byte {
 
 const stateVersion = 3
 
-// decodeState takes bases and epochs and gives the rest.
-func (r *Replica) decodeState(b []byte) (producers []byte, ok bool) {
+// decodeState takes bases and epochs and gives the rest. What the state says nothing of counts as of now.
+func (r *Replica) decodeState(b []byte, now core.Wall) (producers []byte, ok bool) {
 	if len(b) == 0 || b[0] < 1 || b[0] > stateVersion {
 		return nil, false
 	}
 	sized, timed := b[0] >= 2, b[0] >= 3 // ... and indexed
-	now := r.h.Now().Wall
 	count, n := binary.Uvarint(b[1:])
 	if n <= 0 || count > uint64(len(b)) {
 		return nil, false

@@ -42,7 +42,7 @@ type ProducerState struct {
 // DecodeState reads Mark.State; false when it is not what a replica wrote.
 func DecodeState(b []byte) (st State, ok bool) {
 	var r Replica
-	rest, ok := r.decodeState(b)
+	rest, ok := r.decodeState(b, 0)
 	if !ok || !r.ps.decode(rest) {
 		return State{}, false
 	}

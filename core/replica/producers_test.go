@@ -101,6 +101,7 @@ func TestProducersSurviveACheckpoint(t *testing.T) {
 // What tools are shown of a checkpoint is what it keeps; other bytes are refused.
 func TestACheckpointIsShownInWords(t *testing.T) {
 	var r Replica
+	r.log = &window{first: 1}
 	r.segs = []*segment{{base: 0, size: 700}, {base: 40, size: 20}}
 	r.epochs = epochs{{0, 0}, {3, 12}}
 	r.ps.folded.Set(7, &producer{epoch: 2, time: 99, n: 2, sent: [remembered]sent{{0, 5, 3}, {1<<31 - 2, 8, 4}}})

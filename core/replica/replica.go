@@ -219,7 +219,7 @@ func Open(cfg Config, h Host, rec *journal.Group, files []core.FileInfo, boot co
 		r.fail(rec.Damaged)
 		return r
 	}
-	state, ok := r.decodeState(rec.Mark.State)
+	state, ok := r.decodeState(rec.Mark.State, h.Now().Wall)
 	if !ok || !r.ps.decode(state) {
 		r.fail("its checkpoint's state cannot be read")
 		return r
