@@ -55,7 +55,7 @@ type Counts struct {
 	Errors                                     map[wire.Error]int64 // looked up and sorted when printed
 	Undecodable, Asked, FirstTry, Damaged      int64
 	Weak, WeakAcked, Drifts, Rude, Wards, Late int64 // what the other loads did
-	Trims, Emptied                             int64
+	Trims, Emptied, Skips                      int64
 	LastAck                                    core.Mono
 	Met                                        *Met
 }

@@ -16,6 +16,7 @@ import (
 // and when it has written for the last time all of the log must go.
 type retainer struct {
 	*trimmer
+	pos    int64     // where it reads on
 	final  bool      // the last setting was taken
 	over   bool      // nothing is left, as must be, or the clocks do not allow it
 	since  core.Mono // all nodes' clocks agree that all is too old; 0: they do not yet
@@ -141,9 +142,13 @@ func (k *keeping) most(env Env, trimmed, end int64) int64 {
 func (x *retainer) poll(now core.Mono) core.Mono {
 	switch {
 	case !x.f.stopped:
-		if x.made && x.known && !x.busy && now >= x.at && x.reachable(x.leader, now) && x.rng.Chance(1, 12) {
+		if x.made && x.known && !x.busy && now >= x.at && x.reachable(x.leader, now) && x.rng.Chance(1, 4) {
 			x.at = now + core.Mono(x.rng.Between(30, 250))*core.Millisecond
-			x.retune()
+			if x.rng.Chance(1, 3) {
+				x.retune()
+			} else {
+				x.follow()
+			}
 			return core.Never
 		}
 		return x.trimmer.poll(now)
@@ -162,6 +167,32 @@ func (x *retainer) poll(now core.Mono) core.Mono {
 	}
 	x.settle(now)
 	return core.Never
+}
+
+// follow reads on where it is, as a consumer does; when that is gone, at the beginning.
+func (x *retainer) follow() {
+	at := x.pos
+	x.fetch(at, func(p *wire.FetchResponsePartition) {
+		switch {
+		case x.bad(p.ErrorCode):
+			if p.ErrorCode != wire.OffsetOutOfRange {
+				return
+			}
+			x.list(-2, func(start int64) {
+				if start <= at && at <= x.last+1 {
+					x.doubt(fmt.Sprintf("offset %d is out of range, but the log starts at %d", at, start))
+				}
+				if start > at {
+					x.f.Counts.Skips++
+				}
+				x.pos = start
+			})
+		case at < x.low:
+			x.doubt(fmt.Sprintf("offset %d is served below the log start %d", at, x.low))
+		default:
+			x.pos = max(x.pos, x.judge(p.Records.Bytes()))
+		}
+	})
 }
 
 // retune changes a setting.

@@ -243,17 +243,8 @@ func (t *trimmer) read() {
 	if t.rng.Chance(1, 2) {
 		at = t.rng.Between(0, t.last+1)
 	}
-	req := wire.NewFetchRequest()
-	req.ReplicaId, req.MaxWaitMs, req.MinBytes, req.MaxBytes, req.SessionEpoch = -1, 100, 1, 1<<20, -1
-	req.Topics = []wire.FetchRequestTopic{{Topic: t.topic, Partitions: []wire.FetchRequestPartition{{CurrentLeaderEpoch: t.epoch,
-		FetchOffset: at, LastFetchedEpoch: -1, LogStartOffset: -1, PartitionMaxBytes: 1 << 20}}}}
 	low := t.low
-	t.send(t.leader, wire.KeyFetch, 12, &req, func(m wire.Message) {
-		r := m.(*wire.FetchResponse)
-		if t.bad(r.ErrorCode) || len(r.Responses) != 1 || len(r.Responses[0].Partitions) != 1 {
-			return
-		}
-		p := &r.Responses[0].Partitions[0]
+	t.fetch(at, func(p *wire.FetchResponsePartition) {
 		_, there := t.acked[at]
 		switch t.bad(p.ErrorCode); {
 		case p.ErrorCode == wire.OffsetOutOfRange && there && at >= t.most():
@@ -266,18 +257,33 @@ func (t *trimmer) read() {
 	})
 }
 
-// judge looks at records: what was acknowledged is what is served, whoever serves it.
-func (t *trimmer) judge(b []byte) {
+func (t *trimmer) fetch(at int64, done func(*wire.FetchResponsePartition)) {
+	req := wire.NewFetchRequest()
+	req.ReplicaId, req.MaxWaitMs, req.MinBytes, req.MaxBytes, req.SessionEpoch = -1, 100, 1, 1<<20, -1
+	req.Topics = []wire.FetchRequestTopic{{Topic: t.topic, Partitions: []wire.FetchRequestPartition{{CurrentLeaderEpoch: t.epoch,
+		FetchOffset: at, LastFetchedEpoch: -1, LogStartOffset: -1, PartitionMaxBytes: 1 << 20}}}}
+	t.send(t.leader, wire.KeyFetch, 12, &req, func(m wire.Message) {
+		r := m.(*wire.FetchResponse)
+		if !t.bad(r.ErrorCode) && len(r.Responses) == 1 && len(r.Responses[0].Partitions) == 1 {
+			done(&r.Responses[0].Partitions[0])
+		}
+	})
+}
+
+// judge looks at records: what was acknowledged is what is served, whoever serves it. It answers the offset after
+// the last of them.
+func (t *trimmer) judge(b []byte) (next int64) {
 	for {
 		batch, rest, err := record.Next(b)
 		if err != nil {
-			return
+			return next
 		}
 		b = rest
 		if !batch.CRCValid() { // rot on a disk, which sendfile does not see: a client asks again
 			t.f.Counts.Damaged++
-			return
+			return next
 		}
+		next = int64(batch.LastOffset()) + 1
 		want, ok := t.acked[int64(batch.BaseOffset())]
 		_ = batch.Records(func(x record.Record) bool {
 			if ok && (len(x.Value) < 8 || binary.BigEndian.Uint64(x.Value) != uint64(want)) {
