@@ -46,6 +46,8 @@ type copyOf struct {
 	start     core.Offset
 	hw        core.Offset
 	before    *copyOf // while a restart replays its log
+	id        core.RaftID
+	conf      raftpb.ConfState // by which it votes; zero: it has not said so
 }
 
 type entryKey struct {
@@ -67,6 +69,7 @@ type group struct {
 	entries map[core.Index]*[shelfSize]slot // by index / shelfSize
 	others  map[entryKey]known              // of further terms at one index
 	copies  []*copyOf
+	voting
 	claims  []claim
 	shown   core.Offset // the highest high watermark that clients were shown
 	shownIn core.Epoch
@@ -91,6 +94,7 @@ type State struct {
 	nodes  int
 	groups map[core.GroupID]*group
 	last   *group // the one used last
+	dead   map[core.RaftID]bool // their disks are gone
 	now    core.Mono
 	deaf   bool
 	muted  bool
@@ -98,7 +102,7 @@ type State struct {
 
 // NewState judges groups that have a replica on each of n nodes.
 func NewState(n int, report func(Violation)) *State {
-	return &State{nodes: n, report: report, groups: map[core.GroupID]*group{}}
+	return &State{nodes: n, report: report, groups: map[core.GroupID]*group{}, dead: map[core.RaftID]bool{}}
 }
 
 // At says what time it is, for reports.
@@ -171,7 +175,7 @@ func (s *State) Restarted(n core.NodeID, g core.GroupID, first, last core.Index,
 		s.fail("I5", n, g, "its log ends at index %d after a restart, but %d was durable", last, c.completed)
 	}
 	old := *c
-	*c = copyOf{first: first, next: -1, term: max(c.term, hard.Term), vote: c.vote, completed: c.completed, before: &old}
+	*c = copyOf{first: first, next: -1, term: max(c.term, hard.Term), vote: c.vote, completed: c.completed, before: &old, id: c.id, conf: c.conf}
 	if hard.Term > old.term {
 		c.vote = hard.Vote
 	}
@@ -332,16 +336,6 @@ func (s *State) Completed(n core.NodeID, g core.GroupID, i core.Index) {
 	c.completed = max(c.completed, i)
 }
 
-// durable counts the replicas on whose disks entry i of term t is.
-func (p *group) durable(i core.Index, e entry) (n int) {
-	for _, c := range p.copies {
-		if c != nil && c.completed >= i && (i < c.first || c.has(i) && c.entry(i) == e) {
-			n++
-		}
-	}
-	return n
-}
-
 // Committed: I4 and I5.
 func (s *State) Committed(n core.NodeID, g core.GroupID, to core.Index) {
 	if s.muted {
@@ -370,8 +364,8 @@ func (s *State) Committed(n core.NodeID, g core.GroupID, to core.Index) {
 			continue
 		}
 		p.canon = append(p.canon, canonical{entry: e, in: p.top, base: -1, end: -1})
-		if d := p.durable(i, e); d <= s.nodes/2 {
-			s.fail("I5", n, g, "it committed index %d of term %d, which is durable on %d of %d nodes", i, e.term, d, s.nodes)
+		if d, of := s.durable(p, c, i, e); d <= of/2 {
+			s.fail("I5", n, g, "it committed index %d of term %d, which is durable on %d of %d nodes", i, e.term, d, of)
 		}
 	}
 	c.committed = max(c.committed, to)
@@ -474,8 +468,8 @@ func (s *State) AckedAll(n core.NodeID, g core.GroupID, base, last core.Offset, 
 		s.fail("I6", n, g, "it acknowledged offset %d at index %d, which is not committed", base, i)
 		return
 	}
-	if d := p.durable(i, k.entry); d <= s.nodes/2 {
-		s.fail("I6", n, g, "it acknowledged offset %d, which is durable on %d of %d nodes", base, d, s.nodes)
+	if d, of := s.durable(p, c, i, k.entry); d <= of/2 {
+		s.fail("I6", n, g, "it acknowledged offset %d, which is durable on %d of %d nodes", base, d, of)
 	}
 	if k.end >= 0 && last != k.end-1 {
 		s.fail("I10", n, g, "it acknowledged offset %d at index %d, which ends at %d", last, i, k.end)
@@ -488,6 +482,7 @@ func (s *State) Sent(n core.NodeID, g core.GroupID, m *raftpb.Message) {
 		return
 	}
 	_, c := s.at(n, g)
+	s.ghost(n, g, core.RaftID(m.From))
 	t := core.Term(m.Term)
 	if t > c.term {
 		c.term, c.vote = t, 0
@@ -560,16 +555,11 @@ func (s *State) OnPlatters(copies func(core.GroupID) []Platter) {
 			continue
 		}
 		i, t := p.first+core.Index(len(p.canon))-1, p.canon[len(p.canon)-1].term
-		n := 0
 		have := copies(g)
-		for _, c := range have {
-			if c.has(i, t) {
-				n++
-			}
-		}
+		n, of := s.onPlatters(p, have, i, p.canon[len(p.canon)-1].entry)
 		p.doubt.absent(n, s.nodes-len(have), s.nodes)
-		if n <= s.nodes/2 {
-			s.fail("I5", -1, g, "index %d of term %d is committed and on %d platters of %d", i, t, n, s.nodes)
+		if n <= of/2 {
+			s.fail("I5", -1, g, "index %d of term %d is committed and on %d platters of %d", i, t, n, of)
 		}
 	}
 }

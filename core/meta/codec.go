@@ -56,6 +56,9 @@ func Encode(o Origin, c Command) []byte {
 		}
 	case *AllocateProducerIDs:
 		b = binary.AppendVarint(b, int64(c.Count))
+	case *Rejoin:
+		b = binary.AppendVarint(b, int64(c.Node))
+		b = binary.AppendUvarint(b, c.Mark)
 	}
 	return b
 }
@@ -119,6 +122,8 @@ func Decode(b []byte) (Origin, Command, error) {
 		c = &AlterConfigs{Resource: Resource(r.byte()), Name: r.text(), Ops: r.ops()}
 	case kindAllocateProducerIDs:
 		c = &AllocateProducerIDs{Count: r.int32()}
+	case kindRejoin:
+		c = &Rejoin{Node: r.node(), Mark: r.uvarint()}
 	default:
 		r.fail("its kind is %d", k)
 	}

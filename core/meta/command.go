@@ -30,6 +30,7 @@ const (
 	kindCreatePartitions
 	kindAlterConfigs
 	kindAllocateProducerIDs
+	kindRejoin
 )
 
 // RegisterBroker makes a node known, or changes what is known of it. Each node proposes it at every
@@ -105,6 +106,14 @@ type AlterConfigs struct {
 // to hand out.
 type AllocateProducerIDs struct{ Count int32 }
 
+// Rejoin gives the next incarnation of a node whose disk is gone to the disk of the process with this mark.
+// The same mark gets the same one. It takes effect on placement when the node registers.
+type Rejoin struct {
+	Node core.NodeID
+	Mark uint64
+}
+
+func (*Rejoin) kind() kind              { return kindRejoin }
 func (*RegisterBroker) kind() kind      { return kindRegisterBroker }
 func (*CreateTopic) kind() kind         { return kindCreateTopic }
 func (*DeleteTopic) kind() kind         { return kindDeleteTopic }

@@ -112,6 +112,8 @@ func (s *State) run(c Command, dry bool) Result {
 		return s.alterConfigs(c, dry)
 	case *AllocateProducerIDs:
 		return s.allocate(c, dry)
+	case *Rejoin:
+		return s.rejoin(c, dry)
 	}
 	det.That(false, "meta: every command is run")
 	return Result{}
@@ -185,6 +187,35 @@ func (s *State) register(c *RegisterBroker, dry bool) Result {
 	return Result{}
 }
 
+// grant is the newest incarnation that was given to a disk of a node, and the mark of who asked.
+type grant struct {
+	node        core.NodeID
+	incarnation uint32
+	mark        uint64
+}
+
+// rejoin never gives one incarnation to two marks: raft ids are made of it.
+func (s *State) rejoin(c *Rejoin, dry bool) Result {
+	b := s.v.Broker(c.Node)
+	if b == nil {
+		return failed(UnknownBroker, "Broker "+strconv.Itoa(int(c.Node))+" never registered: there is nothing to come back to.")
+	}
+	if dry || s.v.Granted(c.Node, c.Mark) > 0 {
+		return Result{}
+	}
+	i, known := slices.BinarySearchFunc(s.v.grants, c.Node, func(g grant, n core.NodeID) int { return int(g.node) - int(n) })
+	g := grant{c.Node, b.Incarnation + 1, c.Mark}
+	s.v.grants = slices.Clone(s.v.grants)
+	if known {
+		g.incarnation = max(g.incarnation, s.v.grants[i].incarnation+1)
+		s.v.grants[i] = g
+	} else {
+		s.v.grants = slices.Insert(s.v.grants, i, g)
+	}
+	markGranted.Hit()
+	return Result{}
+}
+
 func (s *State) allocate(c *AllocateProducerIDs, dry bool) Result {
 	if c.Count <= 0 || c.Count > maxProducers {
 		return failed(InvalidRequest, "A block of "+strconv.Itoa(int(c.Count))+" producer ids is not given out.")
@@ -212,6 +243,9 @@ func (s *State) Digest() det.Hash {
 	h = hashConfigs(h, v.ClusterConfigs).U64(uint64(len(v.brokerConfigs)))
 	for _, b := range v.brokerConfigs {
 		h = hashConfigs(h.I64(int64(b.id)), b.kvs)
+	}
+	for _, g := range v.grants {
+		h = h.I64(int64(g.node)).U64(uint64(g.incarnation)).U64(g.mark)
 	}
 	h = h.U64(uint64(len(v.Topics)))
 	for _, t := range v.Topics {

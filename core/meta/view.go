@@ -73,6 +73,7 @@ type View struct {
 	dotted        []string        // names with '.' or '_', in the order of unified
 	nextGroup     core.GroupID    // never falls
 	nextProducer  int64           // never falls
+	grants        []grant         // by node
 	placed        uint64          // partitions ever placed: where the next placement starts
 }
 
@@ -154,6 +155,16 @@ func (v *View) Broker(id core.NodeID) *Broker {
 
 func (v *View) brokerAt(id core.NodeID) (int, bool) {
 	return slices.BinarySearchFunc(v.Brokers, id, func(b Broker, id core.NodeID) int { return int(b.ID) - int(id) })
+}
+
+// Granted is the incarnation that the metadata gave to the process with this mark of an empty node; 0: none.
+func (v *View) Granted(id core.NodeID, mark uint64) uint32 {
+	for _, g := range v.grants {
+		if g.node == id && g.mark == mark {
+			return g.incarnation
+		}
+	}
+	return 0
 }
 
 // BrokerConfigs are the dynamic settings of one broker alone, sorted; those of all are ClusterConfigs.

@@ -442,7 +442,8 @@ func (r *Replica) install(snap *raftpb.Snapshot) {
 	}
 	r.h.Window().Entries -= len(r.log.ents)
 	r.log.ents, r.log.notes = nil, nil
-	r.log.conf = snap.Metadata.ConfState
+	r.log.conf, r.confAt = snap.Metadata.ConfState, snap.Metadata.Index
+	r.changed = 0
 	r.log.first, r.log.term0 = snap.Metadata.Index+1, snap.Metadata.Term
 	r.log.end0, r.log.at0, r.log.time0 = d.end, d.at, noTimes
 	if s := r.segment(d.at.seg); s != nil {
@@ -458,6 +459,7 @@ func (r *Replica) install(snap *raftpb.Snapshot) {
 	if o := r.cfg.Observer; o != nil {
 		o.Installed(r.cfg.Node, r.cfg.Group, core.Index(snap.Metadata.Index), core.Term(snap.Metadata.Term), d.end)
 	}
+	r.configured()
 	r.aim()
 	r.checkpoint()
 	r.wakeReaders()

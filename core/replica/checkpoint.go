@@ -59,7 +59,7 @@ func (r *Replica) mayMark() bool {
 // aim fixes what the next checkpoint covers: all that is applied, and the producer state and log start as of
 // now. The segments that it names are those of the log: what was shed can go when it is durable.
 func (r *Replica) aim() {
-	r.syncTo, r.syncState, r.syncStart = r.applied, r.encodeState(), r.floor
+	r.syncTo, r.syncState, r.syncStart, r.syncConf = r.applied, r.encodeState(), r.floor, r.log.conf
 	r.shed.unnamed = len(r.shed.files)
 }
 
@@ -149,8 +149,9 @@ func (r *Replica) checkpoint() {
 	t, err := r.log.Term(c)
 	det.That(err == nil, "replica: a checkpoint lies in the window")
 	at := r.log.after(c)
-	m := journal.Mark{Hard: r.hard(), Voters: r.log.conf.Voters, Learners: r.log.conf.Learners,
-		VotersOut: r.log.conf.VotersOutgoing, LearnersNext: r.log.conf.LearnersNext, AutoLeave: r.log.conf.AutoLeave,
+	conf := &r.syncConf // of c: what is applied meanwhile comes again with the tail
+	m := journal.Mark{Hard: r.hard(), Voters: conf.Voters, Learners: conf.Learners,
+		VotersOut: conf.VotersOutgoing, LearnersNext: conf.LearnersNext, AutoLeave: conf.AutoLeave,
 		Index: core.Index(c), Term: core.Term(t), Offset: r.log.end(c), Segment: at.seg, Pos: at.pos, LogStart: r.syncStart,
 		Name: r.cfg.Dir, TopicID: r.cfg.TopicID, State: r.syncState}
 	r.inlined = false

@@ -32,6 +32,8 @@ type Host interface {
 	Full(n core.NodeID) bool
 	// Shut says whether clients cannot reach node n, which may be this one, as far as is known here.
 	Shut(n core.NodeID) bool
+	// Newest is the newest incarnation of node n that is known to have joined the cluster; 0: none is known.
+	Newest(n core.NodeID) uint32
 	// Dirty asks for Ready before the step ends.
 	Dirty(r *Replica)
 	// Awaits says that the frame being built holds something of r: JournalDurable must be called.
@@ -59,6 +61,8 @@ type Observer interface {
 	Producers(n core.NodeID, g core.GroupID, applied core.Index, hash det.Hash)
 	Installed(n core.NodeID, g core.GroupID, i core.Index, t core.Term, end core.Offset)
 	Restarted(n core.NodeID, g core.GroupID, first, last core.Index, hard journal.Hard)
+	// Configured: the replica, which is id, votes by conf from index i on. Said at its start, too.
+	Configured(n core.NodeID, g core.GroupID, id core.RaftID, i core.Index, conf raftpb.ConfState)
 }
 
 // Control is what replicas of a group tell each other beside raft.

@@ -37,7 +37,7 @@ func (r *Replica) caughtUp(m *matched) {
 // copies counts the voters that hold index durably.
 func (r *Replica) copies(index uint64) (n int) {
 	for i := range r.match {
-		if r.match[i].index >= index {
+		if m := &r.match[i]; m.index >= index && !m.learner && !m.leaving {
 			n++
 		}
 	}
@@ -57,6 +57,9 @@ func (r *Replica) insync() {
 		n := m.id.Node()
 		switch {
 		case m.id == r.cfg.ID:
+		case !r.counts(m):
+			m.caught = -1
+			continue
 		case r.h.Suspect(n):
 			m.caught = -1
 			continue
@@ -117,7 +120,7 @@ func (r *Replica) TransferTo(n core.NodeID) bool {
 		return false
 	}
 	for i := range r.match {
-		if m := &r.match[i]; m.id.Node() == n && m.index >= r.commit && !r.lacks(m) {
+		if m := &r.match[i]; m.id.Node() == n && m.index >= r.commit && r.counts(m) && !r.lacks(m) {
 			r.transfer(m.id)
 			return true
 		}
@@ -131,7 +134,7 @@ func (r *Replica) PeerSuspect(n core.NodeID) {
 		return
 	}
 	if r.leads {
-		for _, v := range r.voters() {
+		for _, v := range r.members() {
 			if v.Node() == n {
 				// CheckQuorum must be able to end an isolated leader; what was sent is lost.
 				r.rn.ReportSnapshot(uint64(v), raft.SnapshotFailure)
@@ -150,7 +153,7 @@ func (r *Replica) PeerBack(n core.NodeID) {
 	if r.offline != "" || r.opening > 0 || !r.began || !r.leads {
 		return
 	}
-	for _, v := range r.voters() {
+	for _, v := range r.members() {
 		if v.Node() == n {
 			r.wake()
 			// At once, so that it knows its leader before it thinks of an election.

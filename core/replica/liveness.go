@@ -112,6 +112,7 @@ func (r *Replica) onTick(int64) {
 		r.rn.Tick()
 	}
 	r.offer()
+	r.round()
 	if r.handing > 0 && r.h.Now().Mono > r.handing {
 		markHandedBack.Hit()
 		r.handing = 0
@@ -185,7 +186,7 @@ func (r *Replica) wake() {
 func (r *Replica) idle() bool {
 	last := r.log.last()
 	if !r.ready || r.commit != last || r.applied != last || r.complete < last || len(r.appends) > 0 ||
-		len(r.waits)+len(r.ones)+len(r.props)+len(r.reads) > 0 || r.handing > 0 || r.syncing > 0 {
+		len(r.waits)+len(r.ones)+len(r.props)+len(r.reads) > 0 || r.handing > 0 || r.syncing > 0 || r.changing() {
 		return false
 	}
 	for i := range r.match {

@@ -26,6 +26,7 @@ func (r *Replica) Ready() {
 	r.pumpTrims()
 	r.flushProposals()
 	r.askReadIndex()
+	r.reconfigure()
 	for r.rn.HasReady() {
 		rd := r.rn.Ready()
 		// Local appends first: they move batches from staging into the window, from where the
@@ -88,13 +89,12 @@ func (r *Replica) noteState() {
 	}
 	r.leads = leads
 	if leads {
-		r.match = r.match[:0]
-		for _, v := range r.voters() {
-			m := matched{id: v, caught: -1}
-			if r.commit == 1 { // just born: every voter holds what there is
+		r.match = nil
+		r.rematch()
+		for i := range r.match {
+			if m := &r.match[i]; r.commit == 1 && r.counts(m) { // just born: every voter holds what there is
 				m.caught = r.h.Now().Mono
 			}
-			r.match = append(r.match, m)
 		}
 		r.noop = 0
 		r.takeLead()
@@ -208,6 +208,9 @@ func (r *Replica) log_(m *raftpb.Message, a *appending) []journal.Entry {
 		} else if n.rolls {
 			r.turnTo(n.at.seg, &direct, a)
 		}
+		if e.Type != raftpb.EntryNormal {
+			r.logConf(&e)
+		}
 		ents = append(ents, je)
 		r.observeAppend(&r.log.ents[len(r.log.ents)-1])
 	}
@@ -289,7 +292,7 @@ func (r *Replica) truncate(i uint64) {
 	keep := i - r.log.first
 	clear(r.log.notes[keep:])
 	r.log.ents, r.log.notes = r.log.ents[:keep:keep], r.log.notes[:keep]
-	r.complete = min(r.complete, i-1)
+	r.complete, r.changed = min(r.complete, i-1), min(r.changed, i-1)
 	r.epochs.cut(r.log.end(i - 1))
 	r.retime(i - 1)
 	r.rebuildTip()
@@ -438,10 +441,6 @@ func (r *Replica) apply(m *raftpb.Message) {
 		e := &m.Entries[i]
 		det.That(e.Index == r.applied+1, "replica: entries are applied in order, each once")
 		r.applied = e.Index
-		if e.Type != raftpb.EntryNormal {
-			r.applyConf(e)
-			continue
-		}
 		n := r.log.note(e.Index)
 		if start, ok := startOf(e); ok && start > r.floor {
 			det.That(start <= n.end, "I17: the log start is at or below the high watermark")
@@ -457,6 +456,9 @@ func (r *Replica) apply(m *raftpb.Message) {
 		if o := r.cfg.Observer; o != nil {
 			o.Applied(r.cfg.Node, r.cfg.Group, core.Index(e.Index), core.Term(e.Term), hashEntry(e), n.stub.Base, n.stub.Count)
 		}
+		if e.Type != raftpb.EntryNormal {
+			r.applyConf(e)
+		}
 	}
 	for i := range m.Responses {
 		_ = r.rn.Step(m.Responses[i])
@@ -464,19 +466,6 @@ func (r *Replica) apply(m *raftpb.Message) {
 	r.feedIndex()
 	r.markProgress()
 	r.trim()
-}
-
-// applyConf applies a membership change. None is proposed yet; a later release's log may hold one.
-func (r *Replica) applyConf(e *raftpb.Entry) {
-	var cc raftpb.ConfChangeV2
-	if e.Type == raftpb.EntryConfChange {
-		var v1 raftpb.ConfChange
-		det.That(v1.Unmarshal(e.Data) == nil, "replica: a membership change cannot be read")
-		cc = v1.AsV2()
-	} else {
-		det.That(cc.Unmarshal(e.Data) == nil, "replica: a membership change cannot be read")
-	}
-	r.log.conf = *r.rn.ApplyConfChange(cc)
 }
 
 func hashEntry(e *raftpb.Entry) det.Hash {

@@ -99,7 +99,9 @@ type Replica struct {
 	leads   bool
 	ready   bool      // leading, and the no-op of this term is committed
 	noop    uint64    // index of this term's no-op, when leading
-	match   []matched // by voter, sorted; leader only
+	match   []matched // by member, voters first; leader only
+	changed uint64    // index of the newest membership change in the log
+	confAt  uint64    // index of the newest applied one, or of what stands for it
 	isr     []core.NodeID
 	isrNext []core.NodeID // memory for the next one
 
@@ -136,6 +138,7 @@ type Replica struct {
 	syncTo    uint64
 	syncState []byte
 	syncStart core.Offset
+	syncConf  raftpb.ConfState
 	marking   uint64
 	markIndex uint64
 	began     bool // the boot's checkpoint is durable
@@ -182,7 +185,7 @@ type Replica struct {
 	stood   core.Mono // since when it leaves an election to voters that clients reach; 0: it does not
 }
 
-// matched is a leader's view of one voter.
+// matched is a leader's view of one member.
 type matched struct {
 	id     core.RaftID
 	index  uint64    // known durable there, in this term
@@ -192,6 +195,11 @@ type matched struct {
 	told   uint64    // the highest commit index sent there in this term
 	owed   raftpb.Message
 	owes   bool // owed is to be sent
+
+	learner bool   // it has no vote
+	leaving bool   // it has one in the configuration that is being left only
+	bar     uint64 // of a learner: the commit index at the last tick
+	kept    bool   // ... and it had reached the one before
 }
 
 // Info is what other nodes and clients may know of a replica.
@@ -213,7 +221,8 @@ func Open(cfg Config, h Host, rec *journal.Group, files []core.FileInfo, boot co
 	r.log.first, r.log.term0 = uint64(rec.Mark.Index)+1, uint64(rec.Mark.Term)
 	r.log.end0, r.log.at0 = rec.Mark.Offset, place{rec.Mark.Segment, rec.Mark.Pos}
 	r.start, r.floor = rec.Mark.LogStart, rec.Mark.LogStart
-	r.applied, r.marked, r.fed = uint64(rec.Mark.Index), uint64(rec.Mark.Index), uint64(rec.Mark.Index)
+	r.applied, r.marked = uint64(rec.Mark.Index), uint64(rec.Mark.Index)
+	r.fed, r.confAt = r.applied, r.applied
 	r.high = rec.Mark.Offset
 	if rec.Damaged != "" && !rec.Mendable {
 		r.fail(rec.Damaged)
@@ -238,7 +247,7 @@ func Birth(cfg Config, h Host, voters []core.RaftID) *Replica {
 		r.log.conf.Voters = append(r.log.conf.Voters, uint64(v))
 	}
 	r.log.first, r.log.term0 = 2, 1
-	r.applied, r.marked = 1, 1
+	r.applied, r.marked, r.confAt = 1, 1, 1
 	r.newSegment(0)
 	r.begin(journal.Hard{Term: 1, Commit: 1})
 	return r
@@ -270,7 +279,7 @@ func newReplica(cfg Config, h Host) *Replica {
 // begin starts raft over the window.
 func (r *Replica) begin(hard journal.Hard) {
 	r.log.hard = raftpb.HardState{Term: uint64(hard.Term), Vote: uint64(hard.Vote),
-		Commit: min(max(uint64(hard.Commit), r.log.first-1), r.log.last())}
+		Commit: min(max(uint64(hard.Commit), r.log.first-1, r.surely()), r.log.last())}
 	r.complete = r.log.last()
 	r.commit = r.log.hard.Commit
 	r.high = r.log.end(r.commit)
@@ -290,6 +299,7 @@ func (r *Replica) begin(hard journal.Hard) {
 		}
 		o.Completed(r.cfg.Node, r.cfg.Group, core.Index(r.complete))
 	}
+	r.configured()
 	r.aim()
 	if r.opening == 0 {
 		r.checkpoint()
@@ -511,12 +521,13 @@ func (r *Replica) Describe() string {
 	s := fmt.Sprintf("term %d lead %d/%v leads %v ready %v isr %v first %d last %d commit %d applied %d complete %d high %d end %d appends %d fill %d",
 		r.term, r.lead.Node(), r.lead != 0, r.leads, r.ready, r.isr, r.log.first, r.log.last(), r.commit, r.applied, r.complete, r.high, r.End(), len(r.appends), len(r.fill))
 	for i := range r.match {
-		s += fmt.Sprintf(" match n%d %d", r.match[i].id.Node(), r.match[i].index)
+		s += fmt.Sprintf(" match %x %d", uint64(r.match[i].id), r.match[i].index)
 	}
 	if r.leads {
 		r.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
 			s += fmt.Sprintf(" [n%d %v match %d next %d paused %v pending %d]", core.RaftID(id).Node(), pr.State, pr.Match, pr.Next, pr.MsgAppFlowPaused, pr.PendingSnapshot)
 		})
 	}
+	s += fmt.Sprintf(" id %x conf %v at %d", uint64(r.cfg.ID), r.log.conf, r.confAt)
 	return s + fmt.Sprintf(" awake %v cut %v syncing %d marking %d pull %v began %v waits %d off %q", r.awake, r.cut != nil, r.syncing, r.marking, r.pull != nil, r.began, len(r.waits), r.offline)
 }

@@ -36,11 +36,11 @@ func (r *Replica) crowded() Outcome {
 func (r *Replica) roomy() bool {
 	n := 0
 	for i := range r.match {
-		if !r.h.Full(r.match[i].id.Node()) {
+		if m := &r.match[i]; r.counts(m) && !r.h.Full(m.id.Node()) {
 			n++
 		}
 	}
-	return n > len(r.match)/2
+	return n > len(r.log.conf.Voters)/2
 }
 
 // withhold drops what a voter without room could not store, while the others can commit without it. When
@@ -102,7 +102,7 @@ func (r *Replica) successor() int {
 	for i := range r.match {
 		m := &r.match[i]
 		n := m.id.Node()
-		if m.id == r.cfg.ID || r.h.Suspect(n) || r.lacks(m) {
+		if m.id == r.cfg.ID || !r.counts(m) || r.h.Suspect(n) || r.lacks(m) {
 			continue
 		}
 		g := r.grade(n)

@@ -45,13 +45,14 @@ type hello struct {
 	heard       uint64 // the mark that the receiver showed on its link; 0: it has not said hello yet
 	known       Seen
 	past        []Past // with start and mark at its end; none of an empty disk
+	rejoin      uint32 // of an empty disk: 1, it asks for an incarnation; of a member: the one that mark heard was given
 	refuse      string // why the speaker will not listen; "" it will
 }
 
 func (h *hello) encode() []byte {
 	b := putHead(nil, frameHello, 0, 0)
 	b = appendText(b, h.cluster)
-	for _, v := range [5]uint64{uint64(uint32(h.node)), uint64(h.incarnation), uint64(h.start), uint64(h.known.Incarnation), uint64(h.known.Start)} {
+	for _, v := range [6]uint64{uint64(uint32(h.node)), uint64(h.incarnation), uint64(h.start), uint64(h.known.Incarnation), uint64(h.known.Start), uint64(h.rejoin)} {
 		b = binary.AppendUvarint(b, v)
 	}
 	for _, v := range [3]uint64{h.mark, h.heard, h.known.Mark} {
@@ -68,7 +69,7 @@ func decodeHello(b []byte) (h hello, ok bool) {
 	r := scan{b: b}
 	h.cluster = r.text(64)
 	h.node, h.incarnation, h.start = core.NodeID(uint32(r.num())), uint32(r.num()), uint32(r.num())
-	h.known.Incarnation, h.known.Start = uint32(r.num()), uint32(r.num())
+	h.known.Incarnation, h.known.Start, h.rejoin = uint32(r.num()), uint32(r.num()), uint32(r.num())
 	h.mark, h.heard, h.known.Mark = r.mark(), r.mark(), r.mark()
 	h.past = r.past()
 	h.refuse = r.text(1024)
@@ -100,6 +101,7 @@ type home struct {
 	member  bool // our identity is durable
 
 	admin     admin
+	rejoin    rejoin
 	questions questions
 	gate      gate
 	boots     int            // shards whose boot is durable
@@ -194,9 +196,14 @@ func (h *home) sayHello(n core.NodeID, l *link, refuse string) {
 	me := hello{node: s.cfg.Node, mark: s.id.Mark, refuse: refuse}
 	if h.member {
 		me.cluster, me.incarnation, me.start, me.past = s.id.Cluster, s.id.Incarnation, s.id.Start, s.id.Past
+	} else if s.cfg.Rejoin {
+		me.rejoin = 1
 	}
 	if l.hello != nil {
 		me.heard = l.hello.mark
+		if h.member {
+			me.rejoin = s.view.Granted(n, l.hello.mark)
+		}
 	}
 	l.told = me.heard
 	if k := s.id.seen(n); k != nil {
@@ -204,6 +211,8 @@ func (h *home) sayHello(n core.NodeID, l *link, refuse string) {
 		if !slices.Contains(h.safe, *k) {
 			me.known.Mark = 0 // it may be lost: the other must not forget what was before
 		}
+	} else if b := s.view.Broker(n); b != nil {
+		me.known.Incarnation = b.Incarnation // others have met it
 	}
 	s.say(n, core.RefOf(me.encode()))
 }
@@ -299,6 +308,7 @@ func (h *home) heardHello(n core.NodeID, l *link, in hello) {
 		return
 	}
 	if in.cluster == "" {
+		h.asked(n, &in)
 		return // still empty; it hears of our cluster from our hello
 	}
 	if why := h.judge(n, &in); why != "" {
@@ -365,6 +375,11 @@ func (h *home) judge(n core.NodeID, in *hello) string {
 		return fmt.Sprintf("node %d belongs to cluster %s, but node %d belongs to cluster %s: give --peers of one cluster, or an empty data directory",
 			n, in.cluster, s.cfg.Node, s.id.Cluster)
 	}
+	if newest := h.newest(n); in.incarnation < newest {
+		markReplacedDisk.Hit()
+		return fmt.Sprintf("node %d shows an old disk (incarnation %d): node %d knows that incarnation %d has taken its place; bring that one back, or empty the data directory and start with --rejoin",
+			n, in.incarnation, s.cfg.Node, newest)
+	}
 	if k := s.id.seen(n); k != nil {
 		if why := k.descends(in.incarnation, in.start, in.past); why != "" {
 			markOldDisk.Hit()
@@ -395,7 +410,10 @@ func (h *home) tryForm() {
 	if h.member || h.writing || s.id.Cluster != "" {
 		return
 	}
-	lowest, found := true, ""
+	if s.cfg.Rejoin && h.tryRejoin() {
+		return
+	}
+	lowest, found := !s.cfg.Rejoin, ""
 	all := true
 	h.links.Each(func(n core.NodeID, l *link) {
 		lowest = lowest && s.cfg.Node < n
@@ -413,10 +431,13 @@ func (h *home) tryForm() {
 		}
 		found = l.hello.cluster
 		if k := l.hello.known; k.Incarnation > 0 {
-			markWiped.Hit()
-			s.fx.Add(core.Effect{Kind: core.Fatal, Text: fmt.Sprintf("the data directory is empty, but node %d of cluster %s has met node %d before (start %d): what it acknowledged would be forgotten; bring its disk back",
-				n, found, s.cfg.Node, k.Start)})
 			all = false
+			if s.cfg.Rejoin {
+				return // it has asked for another incarnation
+			}
+			markWiped.Hit()
+			s.fx.Add(core.Effect{Kind: core.Fatal, Text: fmt.Sprintf("the data directory is empty, but node %d of cluster %s has met node %d before (start %d): what it acknowledged would be forgotten; bring its disk back, or start with --rejoin when that is gone for good",
+				n, found, s.cfg.Node, k.Start)})
 		}
 	})
 	switch {

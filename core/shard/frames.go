@@ -60,6 +60,7 @@ func Route(frame []byte, shards int) core.ShardID {
 type peer struct {
 	node   core.NodeID
 	up     bool        // frames may be sent
+	disk   uint32      // the newest incarnation that it showed; 0: none yet
 	link   core.LinkID // where it speaks as a member: what it says there of groups counts; 0: nowhere
 	full   bool        // it said that it has no room on its disk
 	open   bool        // it said on this link that clients reach it
@@ -70,6 +71,7 @@ type peer struct {
 
 var (
 	markPeerFull = det.NewMark("shard: a message to a peer was dropped, its queue is full")
+	markGhost    = det.NewMark("shard: a frame of an older incarnation was dropped")
 	markStrange  = det.NewMark("shard: a frame from a peer could not be read")
 )
 
@@ -176,6 +178,10 @@ func (s *Shard) raftFrame(g core.GroupID, ev *core.Event) {
 	var m raftpb.Message
 	if m.Unmarshal(b[4:4+n]) != nil || core.RaftID(m.From).Node() != ev.Node {
 		markStrange.Hit()
+		return
+	}
+	if core.RaftID(m.From).Incarnation() != s.peers.At(ev.Node).disk {
+		markGhost.Hit() // sent again by somebody on the way: that disk is gone
 		return
 	}
 	at := int32(frameHead + 4 + n)

@@ -168,6 +168,22 @@ func (s *Shard) setView(v *meta.View) {
 		}
 	}
 	s.forgetLeaders(old)
+	s.renewed(old)
+}
+
+// renewed lets the groups that are led here look whether a voter has a newer disk.
+func (s *Shard) renewed(old *meta.View) {
+	for i := range s.view.Brokers {
+		b := &s.view.Brokers[i]
+		if o := old.Broker(b.ID); o == nil || o.Incarnation == b.Incarnation {
+			continue
+		}
+		for _, g := range append([]core.GroupID(nil), s.groups.Keys()...) {
+			h := s.groups.At(g)
+			s.guard(h, h.r.Reconsider)
+		}
+		return
+	}
 }
 
 // forgetLeaders drops what was known of the leaders of partitions that are gone.

@@ -45,6 +45,17 @@ func (s *Shard) Leader(g core.GroupID) (core.NodeID, core.Term) {
 	return core.NoNode, 0
 }
 
+// Newest is what a node shows on its links, or what it registered with, whichever is newer.
+func (s *Shard) Newest(n core.NodeID) (incarnation uint32) {
+	if b := s.view.Broker(n); b != nil {
+		incarnation = b.Incarnation
+	}
+	if p := s.peers.At(n); p != nil {
+		incarnation = max(incarnation, p.disk)
+	}
+	return incarnation
+}
+
 func (s *Shard) Dirty(r *replica.Replica) {
 	h := s.busy
 	if h == nil || h.r != r {

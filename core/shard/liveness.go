@@ -89,16 +89,16 @@ func (h *home) unlinked(n core.NodeID) {
 
 // spreadLink tells all shards what may be sent to and heard from n.
 func (h *home) spreadLink(n core.NodeID, l *link) {
-	at, up := core.LinkID(0), l.out && l.member
+	at, up, disk := core.LinkID(0), l.out && l.member, uint32(0)
 	if l.member {
-		at = l.in
+		at, disk = l.in, l.hello.incarnation
 	}
 	f := func(t *Shard) {
 		p := t.peers.At(n)
 		if p.link != at {
 			p.open = false // until it says so
 		}
-		p.up, p.link = up, at
+		p.up, p.link, p.disk = up, at, max(p.disk, disk)
 	}
 	f(h.s)
 	h.s.onOthers(f)

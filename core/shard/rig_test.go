@@ -42,6 +42,7 @@ type rigNode struct {
 	room    int64 // bytes that the disk takes; 0: any number
 	holds   bool  // writes of the identity wait in held
 	held    []func()
+	rejoin  bool // start --rejoin
 }
 
 // rigDisk keeps every byte at once: what is synced or not is the simulator's matter.
@@ -121,7 +122,7 @@ func (r *rig) start(n *rigNode) {
 		n.shards[k] = New(Config{Node: n.id, Shard: core.ShardID(k), Shards: len(n.shards), Seed: uint64(n.id)*77 + uint64(r.starts)<<16, Peers: r.peers(),
 			Listeners: []meta.Listener{{Name: "PLAINTEXT", Host: "h", Port: uint16(9000 + n.id)}},
 			Static:    config.Sort(append([]config.KV{{Key: "group.initial.rebalance.delay.ms", Value: "0"}}, r.static...)),
-			Limits:    Limits{JournalSlot: 1 << 20}}, rec)
+			Limits:    Limits{JournalSlot: 1 << 20}, Rejoin: n.rejoin}, rec)
 	}
 	for _, o := range r.nodes {
 		if o != n && !o.down && o.shards[0] != nil {

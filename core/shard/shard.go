@@ -66,6 +66,7 @@ type Config struct {
 	DataDir   string      // what clients are told of it: an absolute path
 	Static    []config.KV // broker settings of the file and the command line, sorted
 	Topics    []Topic
+	Rejoin    bool // an empty disk takes the place of one that is gone; nothing to any other
 	Limits    Limits
 	Unzip     replica.Unzip    // decompresses, for searches by time and for compression.type; nil: the batch is precise enough
 	Zip       record.Zip       // compresses, for compression.type; nil, or Unzip nil: batches stay as they came
