@@ -93,7 +93,7 @@ type State struct {
 	report func(Violation)
 	nodes  int
 	groups map[core.GroupID]*group
-	last   *group // the one used last
+	last   *group               // the one used last
 	dead   map[core.RaftID]bool // their disks are gone
 	now    core.Mono
 	deaf   bool

@@ -30,6 +30,17 @@ func (s *State) Wiped(n core.NodeID) {
 	}
 }
 
+// Joined says that every group which a node has a copy of counts that copy as a voter, and no older one.
+func (s *State) Joined(n core.NodeID) bool {
+	for _, p := range s.groups {
+		if c := p.copies[n]; c != nil && c.id != 0 &&
+			(len(p.newest.VotersOutgoing) > 0 || !slices.Contains(p.newest.Voters, uint64(c.id))) {
+			return false
+		}
+	}
+	return true
+}
+
 // ghost: I18, a raft id is never used again for another disk.
 func (s *State) ghost(n core.NodeID, g core.GroupID, id core.RaftID) {
 	if s.dead[id] {

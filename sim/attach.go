@@ -70,6 +70,7 @@ func bootKarst(w *World, n *node) ([]machine, error) {
 			Listeners: []meta.Listener{{Name: w.net.Listener, Host: "node-" + string(rune('0'+n.id)), Port: 9092}},
 			Limits:    shard.Limits{WindowBytes: w.plan.Window, JournalSlot: w.plan.Journal},
 			Observer:  obs,
+			Rejoin:    n.rejoin,
 			Unzip:     workload.Unpack,
 			Zip:       workload.Pack,
 			Static:    static,

@@ -34,8 +34,8 @@ func (p *Plan) overBudget() *flaw {
 	return nil
 }
 
-// lossy says whether what was durable on n's disk may be gone.
-func (w *World) lossy(n *node) bool { return n.lost || n.disk.Harmed() }
+// lossy says whether what was durable on n's disk may be gone, or is not there again yet.
+func (w *World) lossy(n *node) bool { return n.lost || n.joining || n.disk.Harmed() }
 
 // mayHarm says whether a fault that destroys what is durable may meet a node now.
 func (w *World) mayHarm(id core.NodeID) bool {
@@ -79,6 +79,7 @@ func (w *World) serving() uint64 {
 
 // watch holds a cluster that must serve to it. It is called every 20 ms.
 func (w *World) watch() {
+	w.joined()
 	set := w.serving()
 	if set != w.served {
 		w.served, w.servedAt = set, w.now

@@ -138,7 +138,7 @@ func (c *copies) places(v workload.Value) string {
 func (c *copies) durable(p *place, v workload.Value) bool {
 	var head [workload.ValueHead]byte
 	n := c.w.nodes[p.node]
-	if c.w.lossy(n) {
+	if c.w.lossy(n) || p.life <= n.emptied {
 		return true // it was; what became of it is the budget's affair
 	}
 	if k, err := n.own().ReadAt(p.path, p.off, head[:]); err != core.OK || k < len(head) || !workload.SameHead(head[:], v) {

@@ -56,9 +56,11 @@ func init() {
 			w.stop(n, true)
 			n.disk.Wipe()
 			n.lost, n.gone, n.told = true, false, 0
+			n.rejoin, n.joining = false, false
 			w.start(n)
 			return true
 		}}
+	specs[Rejoin] = spec{name: "rejoin", node: true, harm: true, begin: rejoin}
 	specs[OldDisk] = spec{name: "old-disk", node: true, span: true, harm: true, begin: copyDisk, end: putBack}
 	specs[WrongDisk] = spec{name: "wrong-disk", node: true, peer: true, span: true, begin: mountOther,
 		end: func(w *World, f *Fault) {
@@ -67,6 +69,37 @@ func init() {
 			n.disk, n.spare, n.foreign = n.spare, nil, false
 			w.start(n)
 		}}
+}
+
+// rejoin empties a disk and starts the node as somebody who knows that it is empty. Until all groups have taken
+// its new incarnation in, the node counts as one that has lost its disk.
+func rejoin(w *World, f *Fault) bool {
+	n := w.nodes[f.Node]
+	if n.foreign || n.old != nil {
+		return false
+	}
+	w.stop(n, true)
+	n.disk.Wipe()
+	n.lost, n.gone, n.told = false, false, 0
+	n.rejoin, n.joining, n.joinedAt, n.emptied = true, true, 0, n.life
+	w.judge.Wiped(n.id)
+	w.start(n)
+	return true
+}
+
+// joined looks which nodes are members of all groups again, for a while.
+func (w *World) joined() {
+	for _, n := range w.nodes {
+		switch {
+		case !n.joining:
+		case !n.gate || !w.judge.Joined(n.id):
+			n.joinedAt = 0
+		case n.joinedAt == 0:
+			n.joinedAt = w.now
+		case w.now-n.joinedAt > core.Second:
+			n.joining = false
+		}
+	}
 }
 
 // copyDisk keeps a disk as it is, and begins more starts on it, that the others meet: the copy shows

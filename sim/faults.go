@@ -54,6 +54,7 @@ const (
 	Reconnect                    // all clients lose their connections to a node
 	RotJournal                   // N bits of journals and identity flip
 	RotSealed                    // N bits of journals flip, in frames that later ones tell of
+	Rejoin                       // an empty disk takes the place of a disk, and the node starts with --rejoin
 	faultKinds
 )
 

@@ -32,16 +32,20 @@ type node struct {
 	fuse   int64  // so many effects until the process dies; 0: it does not
 	clock  clock
 
-	lost    bool            // its disk does not hold what it acknowledged: it must not serve again
-	gone    bool            // ... and is not started again
-	told    int             // so often a process on it was refused
-	spare   *diskfake.Disk  // its own, while foreign
-	foreign bool            // it has another node's disk
-	old     *diskfake.Image // of its disk, to be put back
-	start   uint32          // the counter of its present start, as its disk has it
-	metAs   uint32          // the first counter that tells the old disk from the new
-	met     uint64          // who has met it in such a life, as bits
-	metAt   core.Mono       // the last of them
+	lost     bool            // its disk does not hold what it acknowledged: it must not serve again
+	gone     bool            // ... and is not started again
+	told     int             // so often a process on it was refused
+	rejoin   bool            // it is started with --rejoin
+	joining  bool            // its disk was emptied, and some group has not taken it in again
+	emptied  uint32          // the last life before that
+	joinedAt core.Mono       // since when all have; 0: not all
+	spare    *diskfake.Disk  // its own, while foreign
+	foreign  bool            // it has another node's disk
+	old      *diskfake.Image // of its disk, to be put back
+	start    uint32          // the counter of its present start, as its disk has it
+	metAs    uint32          // the first counter that tells the old disk from the new
+	met      uint64          // who has met it in such a life, as bits
+	metAt    core.Mono       // the last of them
 }
 
 // own is the disk that the node has its data on.

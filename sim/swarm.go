@@ -46,6 +46,13 @@ func Swarm(seed uint64, redraw int, length core.Mono) Plan {
 		p.Packed = rng.Between(1, 20)
 	}
 	p.Loads = append(p.Loads, workload.DrawLater(rng)...)
+	for _, d := range late {
+		if rng.Chance(1, d.of) {
+			for range s.times(d.lo, d.hi) {
+				s.add(d.kind, d.short, d.long, d.n(rng))
+			}
+		}
+	}
 	slices.SortStableFunc(p.Faults, func(a, b Fault) int { return int(a.At - b.At) })
 	return p
 }
@@ -140,6 +147,11 @@ var draws = []draw{
 	{Rot, 6, 1, 2, 0, 0, between(1, 5)},
 	{LostWrite, 8, 1, 2, 0, 0, none},
 	{StrayWrite, 8, 1, 2, 0, 0, none},
+}
+
+// late are drawn after everything else: seeds without them are the runs that they were.
+var late = []draw{
+	{Rejoin, 5, 1, 3, 0, 0, none},
 }
 
 // times scales a count per minute to the length of the run; what is there in a minute is there once.

@@ -401,6 +401,7 @@ func (d *Disk) sorted() []*file {
 func (d *Disk) Wipe() {
 	d.finishSome(false)
 	clear(d.files)
+	d.harmedOnce = false
 }
 
 // List is core.Boot's: the files as a fresh process finds them.
