@@ -60,6 +60,7 @@ type Options struct {
 	Shards      int               // event loops; default one per core, at most 64
 	Admin       string            // HOST:PORT of the admin endpoint; empty: none
 	PowerSwitch bool              // let Control cut the power
+	Rejoin      bool              // an empty Dir takes the place of one that is gone; nothing to any other
 	Configs     map[string]string // broker settings by Kafka's names
 	Topics      []TopicSpec
 	Log         *slog.Logger

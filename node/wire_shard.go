@@ -32,7 +32,7 @@ func wire(o *Options, boot core.Boot) (*engine, error) {
 		return nil, fmt.Errorf("the system gives no random numbers: %w", err)
 	}
 	cfg := shard.Config{Node: o.NodeID, Shards: o.Shards, Seed: binary.LittleEndian.Uint64(seed[:]),
-		Peers: []core.NodeID{o.NodeID}, Static: static, Unzip: codec.Unzip, Zip: codec.Zip}
+		Peers: []core.NodeID{o.NodeID}, Static: static, Unzip: codec.Unzip, Zip: codec.Zip, Rejoin: o.Rejoin}
 	if cfg.DataDir, err = filepath.Abs(o.Dir); err != nil {
 		return nil, err
 	}

@@ -247,6 +247,7 @@ func nodeTable(w io.Writer, nodes []local.Node) {
 
 func newDevVerb(dir *string, verb, short string) *cobra.Command {
 	var out output
+	rejoin := false
 	c := &cobra.Command{
 		Use:   verb + " N|all",
 		Short: short,
@@ -260,12 +261,19 @@ func newDevVerb(dir *string, verb, short string) *cobra.Command {
 				}
 				id = int32(n)
 			}
+			if rejoin && id == local.All {
+				return catalogue.BadFlag.New("--rejoin is for one node: the others must be there to let it in").Try("karst dev revive 2 --rejoin")
+			}
 			client, err := local.Dial(*dir)
 			if err != nil {
 				return err
 			}
 			began := time.Now()
-			nodes, err := client.Do(verb, id)
+			does := verb
+			if rejoin {
+				does = "rejoin"
+			}
+			nodes, err := client.Do(does, id)
 			if err != nil {
 				return err
 			}
@@ -285,6 +293,9 @@ func newDevVerb(dir *string, verb, short string) *cobra.Command {
 				}
 			})
 		},
+	}
+	if verb == "revive" {
+		c.Flags().BoolVar(&rejoin, "rejoin", false, "its data directory is empty: take the place of the disk that is gone")
 	}
 	out.register(c)
 	return c

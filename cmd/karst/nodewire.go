@@ -20,6 +20,7 @@ func runNode(ctx context.Context, p *nodePlan) error {
 		Shards:      p.shards,
 		Admin:       p.admin,
 		PowerSwitch: p.powerSwitch,
+		Rejoin:      p.rejoin,
 		Configs:     p.configs,
 		Log:         p.log,
 		Ready:       p.ready,

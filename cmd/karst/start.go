@@ -26,7 +26,10 @@ const startHelp = `Runs one node of a cluster until SIGTERM or ^C.
 Every key of the configuration can be given in the file, as KARST_ and the name in capitals, and
 with --set KEY=VALUE under our name or Kafka's; the keys of the node itself have flags of their
 own. A flag beats the environment, which beats the file, which beats the default.
-karst docs configs lists them all.`
+karst docs configs lists them all.
+
+A node whose data directory was lost comes back with --rejoin and an empty one: the others must be a
+majority, and give it their records. To a directory that is not empty the flag means nothing.`
 
 // started holds the flags of `karst start` that are no configuration keys.
 type started struct {
@@ -34,6 +37,7 @@ type started struct {
 	set         []string
 	topics      []string
 	check       bool
+	rejoin      bool
 	supervised  bool
 	powerSwitch bool
 }
@@ -59,6 +63,7 @@ func newStart() *cobra.Command {
 			f.String(k.Flag, "", strings.TrimSuffix(k.Doc, "."))
 		}
 	}
+	f.BoolVar(&s.rejoin, "rejoin", false, "on an empty data directory: take the place of the disk that is gone")
 	f.BoolVar(&s.supervised, "supervised", false, "tied to karst dev by open descriptors")
 	f.BoolVar(&s.powerSwitch, "power-switch", false, "be able to lose what no sync covers, for tests")
 	f.MarkHidden("supervised")
@@ -102,7 +107,7 @@ func (s *started) run(c *cobra.Command) error {
 		fmt.Fprintln(c.OutOrStdout(), "the configuration is fine")
 		return nil
 	}
-	p.powerSwitch = s.powerSwitch
+	p.powerSwitch, p.rejoin = s.powerSwitch, s.rejoin
 	p.log = newLog(os.Stderr)
 	for _, w := range v.Warnings() {
 		p.log.Warn(w)
@@ -165,6 +170,7 @@ type nodePlan struct {
 	shards      int
 	admin       string
 	powerSwitch bool
+	rejoin      bool
 	configs     map[string]string
 	topics      []topicSpec
 	log         *slog.Logger

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,8 @@ type process struct {
 	id    int32
 	args  []string
 	shown Node // what does not change
+
+	rejoin bool // its next instance is started with --rejoin; set by the verb that launches it
 
 	mu       sync.Mutex
 	state    State
@@ -131,7 +134,11 @@ func (p *process) start(program string, lock *os.File) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(program, p.args...)
+	args := p.args
+	if p.rejoin {
+		args = append(slices.Clone(args), "--rejoin")
+	}
+	cmd := exec.Command(program, args...)
 	cmd.Args[0] = "karst"
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{controlR, readyW, lock}

@@ -36,8 +36,8 @@ func (c *Cluster) act(verb string, id int32) error {
 		return c.freeze(targets, id, syscall.SIGCONT, Ready)
 	case "powercut":
 		return c.powerCut(targets, id)
-	case "revive":
-		return c.revive(targets, id)
+	case "revive", "rejoin":
+		return c.revive(targets, id, verb == "rejoin")
 	}
 	return catalogue.BadArgument.New("karst dev has no verb %q", verb)
 }
@@ -118,8 +118,8 @@ func (c *Cluster) powerCut(targets []*process, id int32) error {
 }
 
 // revive starts dead nodes again. With a majority running it waits until they serve; without one
-// they cannot, and it returns when their processes run.
-func (c *Cluster) revive(targets []*process, id int32) error {
+// they cannot, and it returns when their processes run. rejoin: their directories were lost.
+func (c *Cluster) revive(targets []*process, id int32, rejoin bool) error {
 	var started []*process
 	for _, p := range targets {
 		if p.node().State != Dead {
@@ -129,6 +129,7 @@ func (c *Cluster) revive(targets []*process, id int32) error {
 			continue
 		}
 		p.await(stopPatience)
+		p.rejoin = rejoin
 		if err := c.launch(p); err != nil {
 			return catalogue.DevNodeDied.New("cannot start n%d: %v", p.id, err).Wrap(err)
 		}
