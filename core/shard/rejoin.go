@@ -78,9 +78,9 @@ func (h *home) tryRejoin() bool {
 		}
 	})
 	if given == 0 {
-		if met > 0 && s.now.Mono-h.rejoin.told >= rejoinNoteEvery {
+		if s.now.Mono-h.rejoin.told >= rejoinNoteEvery {
 			h.rejoin.told = s.now.Mono
-			s.note(4, "msg=\"waiting for a new incarnation: a majority of the metadata group must run to give one\" node="+strconv.Itoa(int(s.cfg.Node)))
+			s.note(4, "msg=\"waiting to be let in again: a majority of the cluster that knows this node must run\" node="+strconv.Itoa(int(s.cfg.Node)))
 		}
 		return false
 	}

@@ -346,3 +346,84 @@ func must(b []byte, err error) []byte {
 	}
 	return b
 }
+
+// The old disk comes back while the new one is being taken in. Whoever has met the new one refuses it; where
+// nobody has, it is the node's disk as before. Then the new disk carries on, or asks anew.
+func TestTheOldDiskComesBackInTheMiddle(t *testing.T) {
+	refused, taken := 0, 0
+	for at := core.Mono(0); at < 350*core.Millisecond; at += 6 * core.Millisecond {
+		r := newRig(t, 3, 1)
+		r.open()
+		r.createTopic("events", 2, 3)
+		n := r.nodes[int(at/core.Millisecond/6)%3]
+		produce := func(conn core.ConnID, want core.Offset) {
+			if off, err := r.produce(r.led("events", 0), conn, "events", 0, batchOf("x")); err != 0 || off != want {
+				t.Fatalf("at %d ms: %d %v", at/core.Millisecond, off, err)
+			}
+		}
+		produce(50, 0)
+		r.kill(n)
+		r.turn()
+		old := n.disk.copy()
+		r.wipe(n)
+		r.run(at)
+		met := false
+		for _, o := range r.nodes {
+			k := o.shards[0].id.seen(n.id)
+			met = met || o != n && k != nil && k.Incarnation > 1
+		}
+		r.kill(n)
+		r.turn()
+		newer := n.disk
+		n.disk = old
+		r.start(n)
+		if met {
+			r.until("the old disk to be refused", 5*core.Second, func() bool { return r.fatalWith("old disk") })
+			refused++
+			r.fatal = nil
+			r.kill(n)
+			r.turn()
+			n.disk = newer
+			r.start(n)
+		} else {
+			taken++
+		}
+		r.untilWhole(15 * core.Second)
+		if len(r.fatal) > 0 || met != (n.shards[0].id.Incarnation > 1) {
+			t.Fatalf("at %d ms: incarnation %d, %q", at/core.Millisecond, n.shards[0].id.Incarnation, r.fatal)
+		}
+		produce(51, 1)
+	}
+	if refused == 0 || taken == 0 {
+		t.Errorf("refused %d times, taken %d times", refused, taken)
+	}
+}
+
+// A learner is nobody for acks=all and for who is in sync, however much it holds.
+func TestALearnerDoesNotCount(t *testing.T) {
+	r := newRig(t, 3, 1)
+	r.open()
+	r.createTopic("events", 1, 3)
+	r.run(core.Second)
+	n, learned := r.nodes[2], 0
+	g := r.nodes[0].shards[0].view.Topic("events").Partitions[0].Group
+	r.wipe(n)
+	for range 3000 {
+		r.turn()
+		for _, o := range r.nodes[:2] {
+			h := o.shards[0].groups.At(g)
+			if i := h.r.Info(); i.Leads && !slices.Contains(h.r.Conf().Voters, uint64(core.NewRaftID(2, n.id))) {
+				if len(h.r.Conf().Learners) > 0 {
+					learned++
+				}
+				if slices.Contains(i.ISR, n.id) && n.shards[0].home.member {
+					t.Fatalf("in sync are %v, the configuration is %v", i.ISR, h.r.Conf())
+				}
+			}
+		}
+	}
+	if learned == 0 {
+		t.Error("it never was a learner")
+	}
+	r.untilWhole(5 * core.Second)
+}
