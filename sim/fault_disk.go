@@ -56,11 +56,11 @@ func init() {
 			w.stop(n, true)
 			n.disk.Wipe()
 			n.lost, n.gone, n.told = true, false, 0
-			n.rejoin, n.joining = false, false
+			n.rejoin, n.joining, n.replaced = false, false, false
 			w.start(n)
 			return true
 		}}
-	specs[Rejoin] = spec{name: "rejoin", node: true, harm: true, begin: rejoin}
+	specs[Rejoin] = spec{name: "rejoin", node: true, n: "1: the old disk is put back in the end", hi: 1, harm: true, begin: rejoin}
 	specs[OldDisk] = spec{name: "old-disk", node: true, span: true, harm: true, begin: copyDisk, end: putBack}
 	specs[WrongDisk] = spec{name: "wrong-disk", node: true, peer: true, span: true, begin: mountOther,
 		end: func(w *World, f *Fault) {
@@ -79,8 +79,12 @@ func rejoin(w *World, f *Fault) bool {
 		return false
 	}
 	w.stop(n, true)
+	n.before = nil
+	if f.N > 0 && !n.lost && !n.joining {
+		n.before = n.disk.Image()
+	}
 	n.disk.Wipe()
-	n.lost, n.gone, n.told = false, false, 0
+	n.lost, n.gone, n.told, n.replaced = false, false, 0, false
 	n.rejoin, n.joining, n.joinedAt, n.emptied = true, true, 0, n.life
 	w.judge.Wiped(n.id)
 	w.start(n)
@@ -91,15 +95,28 @@ func rejoin(w *World, f *Fault) bool {
 func (w *World) joined() {
 	for _, n := range w.nodes {
 		switch {
-		case !n.joining:
+		case !n.joining || n.lost:
 		case !n.gate || !w.judge.Joined(n.id):
 			n.joinedAt = 0
 		case n.joinedAt == 0:
 			n.joinedAt = w.now
 		case w.now-n.joinedAt > core.Second:
 			n.joining = false
+			if n.before != nil && n.old == nil && w.stage == loading && w.mayHarm(n.id) {
+				w.putReplaced(n)
+			}
+			n.before = nil
 		}
 	}
+}
+
+// putReplaced gives a node the disk that another has taken the place of: it must never serve again.
+func (w *World) putReplaced(n *node) {
+	w.line("put-back", n.id, 0, 0, 0, nil)
+	w.stop(n, true)
+	n.disk.Restore(n.before)
+	n.lost, n.gone, n.told, n.replaced = true, false, 0, true
+	w.start(n)
 }
 
 // copyDisk keeps a disk as it is, and begins more starts on it, that the others meet: the copy shows

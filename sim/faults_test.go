@@ -20,7 +20,7 @@ func TestEveryFault(t *testing.T) {
 		Pause: "n1 for 900ms", SlowDisk: "n1 for 1s x 40", Delay: "for 700ms x 20000", Isolate: "for 800ms x 3", IsolateHalf: "for 800ms x 4",
 		SlowLink: "n0 n1 for 1s x 50", NarrowLink: "n0 n1 for 1s x 2", ThinLink: "n0 n1 for 1s x 100", LossyLink: "n0 n1 for 1s x 100000",
 		EchoLink: "n0 n1 for 1s x 500000", NoisyLink: "n0 n1 for 1s x 5000", CutOneWay: "n0 n1 for 900ms", WrongDisk: "n0 n1 for 500ms", ClockSkew: "n1 for 1s x -3600000",
-		ClockJump: "n1 x 86400000", ClockDrift: "n1 for 1s x 100000", LoadBurst: "for 500ms x 4", Wipe: "n1", Rejoin: "n1", OldDisk: "n1 for 2s",
+		ClockJump: "n1 x 86400000", ClockDrift: "n1 for 1s x 100000", LoadBurst: "for 500ms x 4", Wipe: "n1", Rejoin: "n1 x 1", OldDisk: "n1 for 2s",
 		PowerAll: "for 400ms", Rolling: "for 2s", Swizzle: "for 1s", Reconnect: "n1", Rot: "n1 x 9", LostWrite: "n1", StrayWrite: "n1", RotSealed: "n1 x 2",
 	}
 	for k := range faultKinds {

@@ -37,6 +37,8 @@ type node struct {
 	told     int             // so often a process on it was refused
 	rejoin   bool            // it is started with --rejoin
 	joining  bool            // its disk was emptied, and some group has not taken it in again
+	replaced bool            // it has the disk that was replaced
+	before   *diskfake.Image // of the disk that is being replaced, to be put back
 	emptied  uint32          // the last life before that
 	joinedAt core.Mono       // since when all have; 0: not all
 	spare    *diskfake.Disk  // its own, while foreign
@@ -332,6 +334,9 @@ func (w *World) effect(n *node, s core.ShardID, e *core.Effect) {
 	case core.DropPeer:
 		w.net.DropPeer(w.now, n.id, e.Node)
 	case core.OpenGate:
+		if n.replaced {
+			w.failAt("I18", "node %d serves on a disk that another has taken the place of", n.id)
+		}
 		n.gate = true
 		w.net.OpenGate(n.id)
 	case core.Create, core.Write, core.SyncFile, core.Truncate, core.Read, core.Remove:

@@ -151,7 +151,7 @@ var draws = []draw{
 
 // late are drawn after everything else: seeds without them are the runs that they were.
 var late = []draw{
-	{Rejoin, 5, 1, 3, 0, 0, none},
+	{Rejoin, 5, 1, 3, 0, 0, func(rng *det.Rand) int64 { return int64(b2u(rng.Chance(1, 4))) }},
 }
 
 // times scales a count per minute to the length of the run; what is there in a minute is there once.
