@@ -21,6 +21,7 @@ import (
 //
 // Version notes:
 //   - v5: log start offset. v7: sessions. v9: leader epoch of the client is checked. v12: tagged fields.
+//   - v10: zstd. Topics whose compression.type is zstd are refused to older ones (KIP-110).
 //   - v13: topic ids; an unknown one is UNKNOWN_TOPIC_ID. v16: addresses of leaders.
 //   - v15, v17, v18 changed fields of followers only.
 //
@@ -147,6 +148,9 @@ func (p *poll) begin(parts []cachedPart) {
 		f := &p.parts[i]
 		f.cached = parts[i]
 		f.part, f.err = f.cached.find(view, p.byID)
+		if r.version() < 10 && f.part.Topic != nil && r.conn.desk.rulesOf(r.h(), f.part.Topic).zstd() {
+			f.part, f.err = Part{}, wire.UnsupportedCompressionType
+		}
 	}
 	p.most = max(0, min(int64(q.MaxBytes), r.conn.desk.fetchMax))
 	p.least = min(int64(q.MinBytes), p.most)

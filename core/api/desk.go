@@ -97,6 +97,9 @@ func (r *topicRules) compression(l *config.Layers) {
 	}
 }
 
+// zstd says whether the topic's batches may be zstd's without their producers having said so.
+func (r *topicRules) zstd() bool { return r.recode && r.codec == record.Zstd }
+
 // terms are what the topic asks of records that come now.
 func (r *topicRules) terms(now core.Wall) record.Terms {
 	return record.Terms{Keyed: r.keyed, AppendTime: r.LogAppendTime, Now: now, Before: r.before, After: r.after}
