@@ -389,6 +389,21 @@ func (r *Replica) endAt(s *segment, pos int64) {
 	}
 }
 
+// cutBelow cuts what was not committed from segments before first, where catch-up began because all before it is
+// below the log start: their files stay for a while, and hold nothing that others do not.
+func (r *Replica) cutBelow(first core.Offset) {
+	at := r.log.after(r.commit)
+	for _, s := range r.segs {
+		switch {
+		case s.base >= first || s.base < at.seg:
+		case s.base == at.seg:
+			r.endAt(s, at.pos)
+		default:
+			r.endAt(s, 0)
+		}
+	}
+}
+
 // endPull makes the bytes durable and lets raft install the snapshot.
 func (r *Replica) endPull() {
 	p := r.pull
@@ -437,6 +452,7 @@ func (r *Replica) install(snap *raftpb.Snapshot) {
 	det.That(d.decode(snap.Data), "replica: an installed snapshot was decoded before")
 	det.That(d.end >= r.high, "I8: a snapshot does not take the high watermark back")
 	r.dropFill(0)
+	r.cutBelow(d.first)
 	for i := range r.log.notes {
 		r.release(&r.log.notes[i])
 	}

@@ -3,6 +3,7 @@ package workload
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/record"
@@ -31,6 +32,7 @@ type trimmer struct {
 	last    int64           // the highest offset in acked; -1
 	low     int64           // the log start is at least this
 	allowed int64           // ... and at most this
+	may     int64           // ... or this, when a DeleteRecords that nobody answered comes late
 	keeps   *keeping        // retention moves it too; nil: nothing but DeleteRecords does
 }
 
@@ -178,6 +180,7 @@ func (t *trimmer) began(by string, start int64) {
 
 // most is the highest log start that there is a reason for by now.
 func (t *trimmer) most() int64 {
+	t.allowed = max(t.allowed, min(t.may, t.sent))
 	if t.keeps != nil {
 		t.allowed = max(t.allowed, t.keeps.most(t.f.env, t.allowed, t.sent))
 	}
@@ -189,14 +192,16 @@ func (t *trimmer) trim() {
 	if t.rng.Chance(3, 4) {
 		to = t.rng.Between(max(0, t.low-3), t.last+3)
 	}
+	before := t.may
+	t.may = max(t.may, to)
 	if to < 0 {
-		t.allowed = max(t.allowed, t.sent)
-	} else if to <= t.sent {
-		t.allowed = max(t.allowed, to)
+		t.may = math.MaxInt64
 	}
 	req := wire.DeleteRecordsRequest{TimeoutMs: 1000, Topics: []wire.DeleteRecordsRequestTopic{{Name: t.topic,
 		Partitions: []wire.DeleteRecordsRequestPartition{{Offset: to}}}}}
 	t.send(t.leader, wire.KeyDeleteRecords, 2, &req, func(m wire.Message) {
+		t.most()
+		t.may = before // it will not be carried out again
 		r := m.(*wire.DeleteRecordsResponse)
 		if len(r.Topics) != 1 || len(r.Topics[0].Partitions) != 1 || t.bad(r.Topics[0].Partitions[0].ErrorCode) {
 			return
