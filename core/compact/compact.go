@@ -1,6 +1,6 @@
 // Package compact owns what log compaction makes of the sealed, committed segments of a partition. A Run
 // reads them piece by piece and gives the bytes of the segments that take their place. It is a function:
-// the same segments and the same Plan give the same bytes, however they are fed, and from whatever Mark
+// the same Plan over the same segments gives the same bytes, however they are fed, and from whatever Mark
 // the run was taken up again; so every replica can do it for itself.
 //
 // It promises what Kafka's log cleaner does (Cleaner.java, MemoryRecords.filterTo, KIP-534):
@@ -59,19 +59,25 @@ type Producer struct {
 // Unzip decompresses the payload of a batch: a pure function with a bound of its own.
 type Unzip func(codec record.Codec, payload []byte) ([]byte, error)
 
-// Plan is the decision, and what it is about. Replicas agree on all of it.
-type Plan struct {
+// Decision is what replicas agree on: an entry of the log carries it. Whoever carries it out on the same
+// log gets the same bytes.
+type Decision struct {
 	From      core.Offset // keys below were compacted before
 	To        core.Offset // where the first segment begins that is not to be read
 	At        core.Wall   // the time of the decision
 	Retention int64       // delete.retention.ms
-	// A group is not larger than these: segment.bytes, segment.index.bytes.
+	// A new segment is not larger than these, unless the one it replaces was: segment.bytes, segment.index.bytes.
 	SegmentBytes, IndexBytes int64
 	// Memory is what the map of keys may take, log.cleaner.dedupe.buffer.size; KeyBytes for each key.
-	Memory    int64
-	Segments  []Segment  // below To, in order, without a gap
+	Memory int64
+}
+
+// Plan is a decision and the log that it is about.
+type Plan struct {
+	Decision
+	Segments  []Segment  // below To, in order, none of them empty
 	Aborted   []Aborted  // all transactions aborted in them, by First
-	Producers []Producer // by PID
+	Producers []Producer // by PID, as they stood at the decision
 	Unzip     Unzip
 }
 
@@ -184,14 +190,21 @@ func Resume(p Plan, m Mark) (*Run, error) {
 	return r, nil
 }
 
+func (d *Decision) sound() bool {
+	return d.From >= 0 && d.From <= d.To && d.At >= 0 && d.Retention >= 0 && d.SegmentBytes >= 0 && d.IndexBytes >= 0 && d.Memory >= KeyBytes
+}
+
 func (p *Plan) check() error {
+	if !p.sound() {
+		return errors.New("compact: a number of the decision is out of range")
+	}
 	for i, s := range p.Segments {
-		if i > 0 && s.Base <= p.Segments[i-1].Base || s.Size < record.HeaderSize || s.Base < 0 || s.Base >= p.To {
+		if i > 0 && s.Base <= p.Segments[i-1].Base || s.Size < record.HeaderSize || s.Index < 0 || s.Base < 0 || s.Base >= p.To {
 			return errors.New("compact: a segment is empty or out of order")
 		}
 	}
-	for i := range p.Aborted {
-		if a := p.Aborted[i]; i > 0 && a.First < p.Aborted[i-1].First || a.PID < 0 || a.First < 0 || a.Last < a.First {
+	for i, a := range p.Aborted {
+		if i > 0 && a.First < p.Aborted[i-1].First || a.PID < 0 || a.First < 0 || a.Last < a.First {
 			return errors.New("compact: aborted transactions are out of order")
 		}
 	}
@@ -199,9 +212,6 @@ func (p *Plan) check() error {
 		if i > 0 && p.Producers[i].PID <= p.Producers[i-1].PID {
 			return errors.New("compact: producers are out of order")
 		}
-	}
-	if p.From < 0 || p.From > p.To || p.At < 0 || p.Retention < 0 || p.Memory < KeyBytes {
-		return errors.New("compact: a number of the plan is out of range")
 	}
 	return nil
 }

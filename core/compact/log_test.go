@@ -36,8 +36,8 @@ type history struct {
 }
 
 func (h *history) plan(from core.Offset, at core.Wall) compact.Plan {
-	p := compact.Plan{From: from, To: h.next, At: at, Retention: 1000, SegmentBytes: 1 << 20, IndexBytes: 1 << 20,
-		Memory: 1 << 20, Aborted: h.index, Producers: h.producers, Unzip: unzip}
+	p := compact.Plan{Decision: compact.Decision{From: from, To: h.next, At: at, Retention: 1000, SegmentBytes: 1 << 20,
+		IndexBytes: 1 << 20, Memory: 1 << 20}, Aborted: h.index, Producers: h.producers, Unzip: unzip}
 	for _, f := range h.sealed {
 		p.Segments = append(p.Segments, compact.Segment{Base: f.base, Size: int64(len(f.data))})
 	}

@@ -77,6 +77,40 @@ func DecodeMark(b []byte) (m Mark, err error) {
 	return m, nil
 }
 
+// ErrDecision says that bytes are not those of a Decision, or of one that contradicts itself.
+var ErrDecision = errors.New("compact: not a decision")
+
+// The version also stands for the rules and the encoder (lz4.go) that the decision is carried out with.
+const decisionVersion = 1
+
+func (d *Decision) numbers() [7]*int64 {
+	return [...]*int64{(*int64)(&d.From), (*int64)(&d.To), (*int64)(&d.At), &d.Retention, &d.SegmentBytes, &d.IndexBytes, &d.Memory}
+}
+
+// Append adds the decision to dst, for an entry of the log.
+func (d *Decision) Append(dst []byte) []byte {
+	dst = append(dst, decisionVersion)
+	for _, n := range d.numbers() {
+		dst = binary.AppendUvarint(dst, uint64(*n))
+	}
+	return dst
+}
+
+// DecodeDecision is the inverse of Append. The error is ErrDecision.
+func DecodeDecision(b []byte) (d Decision, err error) {
+	r := decoder{b: b}
+	if r.byte() != decisionVersion {
+		return d, ErrDecision
+	}
+	for _, n := range d.numbers() {
+		*n = r.number()
+	}
+	if r.bad || len(r.b) != 0 || !d.sound() {
+		return Decision{}, ErrDecision
+	}
+	return d, nil
+}
+
 // decoder reads and remembers that something was wrong.
 type decoder struct {
 	b   []byte

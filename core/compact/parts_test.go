@@ -158,3 +158,18 @@ func FuzzMark(f *testing.F) {
 		}
 	})
 }
+
+func FuzzDecision(f *testing.F) {
+	d := Decision{1, 2, 3, 4, 5, 6, 32}
+	f.Add(d.Append(nil))
+	f.Add([]byte{1, 2, 1, 0, 0, 0, 0, 32})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, err := DecodeDecision(b)
+		if err != nil {
+			return
+		}
+		if again, err := DecodeDecision(d.Append(nil)); err != nil || again != d || !d.sound() {
+			t.Fatalf("%+v became %+v: %v", d, again, err)
+		}
+	})
+}
