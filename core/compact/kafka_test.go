@@ -21,7 +21,7 @@ import (
 // testdata/kafka.zip holds two partitions of Apache Kafka 4.3.1 before and after each of four rounds of its log
 // cleaner: idempotent, transactional and plain producers, aborted transactions over several segments, delete
 // markers, null keys, LogAppendTime; "packed" has the same in zstd. delete.retention.ms was 2000, segments end at
-// 6,000 bytes. "range" is what the cleaner took: its checkpoint and the base of the active segment.
+// 6,000 bytes. "range" is what the cleaner took: its checkpoint and the base of the active segment. testdata/kafka makes it.
 //
 // With the same log, range and time we must write the same bytes. Compressed batches that lose records are
 // compressed otherwise (lz4.go): there, header and records must be the same.

@@ -190,7 +190,6 @@ func entries(t testing.TB, files []file) (all []entry) {
 
 // maker writes a log as producers would, with transactions, and keeps the books of a broker.
 type maker struct {
-	t    *testing.T
 	rnd  *det.Rand
 	h    history
 	now  core.Wall
@@ -206,8 +205,8 @@ type producer struct {
 	first core.Offset // of the transaction that is open, or -1
 }
 
-func newMaker(t *testing.T, seed uint64) *maker {
-	m := &maker{t: t, rnd: det.New(seed, "compact log"), now: 1_000_000}
+func newMaker(seed uint64) *maker {
+	m := &maker{rnd: det.New(seed, "compact log"), now: 1_000_000}
 	m.keys = m.rnd.Between(1, 40)
 	for i := range m.rnd.Between(1, 5) {
 		m.pids = append(m.pids, &producer{id: 100 + i, last: -1, first: -1})

@@ -11,7 +11,7 @@ import (
 	"github.com/karst-stream/karst/core/record"
 )
 
-const seeds = 250
+const seeds = 120
 
 func isAborted(h *history, e entry) bool {
 	if !e.batch.Transactional() || e.batch.Control() {
@@ -189,7 +189,7 @@ func TestModel(t *testing.T) {
 	var sum compact.Stats
 	partial, groups, same, emptied := 0, 0, 0, 0
 	for seed := uint64(1); seed <= seeds; seed++ {
-		m := newMaker(t, seed)
+		m := newMaker(seed)
 		dirty := core.Offset(0)
 		for range 5 {
 			m.grow(m.rnd.Between(0, 6))

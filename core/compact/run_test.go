@@ -225,7 +225,7 @@ func TestMemoryIsThirtyTwoBytesAKey(t *testing.T) {
 func FuzzRun(f *testing.F) {
 	h := small()
 	f.Add(append(bytes.Clone(h.sealed[0].data), h.sealed[1].data...), uint16(292), uint8(0), uint8(8), uint8(9))
-	m := newMaker(nil, 5)
+	m := newMaker(5)
 	m.grow(2)
 	f.Add(append(bytes.Clone(m.h.sealed[0].data), m.h.sealed[1].data...), uint16(len(m.h.sealed[0].data)), uint8(m.h.sealed[1].base), uint8(m.h.next), uint8(3))
 	f.Add(bytes.Clone(h.sealed[0].data), uint16(0), uint8(3), uint8(4), uint8(200))
