@@ -198,24 +198,7 @@ func (r *Replica) bootIndexes(files []core.FileInfo) {
 			}
 		}
 	}
-	for _, s := range r.segs {
-		r.cutIndex(s, files)
-	}
 	r.behind = true
-}
-
-// cutIndex takes from the index files of s what was written after the checkpoint: of it a crash may have left
-// anything, and it is written again when the index has grown that far.
-func (r *Replica) cutIndex(s *segment, files []core.FileInfo) {
-	for k := range seg.Kinds {
-		given := int64(0)
-		if s.x != nil {
-			given = s.x.Given(k)
-		}
-		if sizeOf(files, seg.IndexPath(r.cfg.Dir, s.base, k)) > given {
-			r.h.FX().Add(core.Effect{Kind: core.Truncate, File: r.openIndex(s, k), Off: given, Op: r.indexOp(s, k)})
-		}
-	}
 }
 
 // pumpIndex makes the indexes that are behind.
