@@ -18,7 +18,7 @@ type Sealed struct {
 type Log struct {
 	Start  core.Offset // of the log
 	Clean  core.Offset // what the last decision covered; -1: there was none
-	Stable core.Offset // below it everything is committed, and no transaction is open
+	Stable core.Offset // the last stable one: below it everything is committed, and no transaction that is open has begun
 	Active core.Offset // base of the segment that is written
 	End    core.Offset // of the log
 	Sealed []Sealed    // below Active, in order

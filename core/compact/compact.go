@@ -76,7 +76,7 @@ type Decision struct {
 type Plan struct {
 	Decision
 	Segments  []Segment  // below To, in order, none of them empty
-	Aborted   []Aborted  // all transactions aborted in them, by First
+	Aborted   []Aborted  // all that began below To and were aborted, wherever their markers are; by First
 	Producers []Producer // by PID, as they stood at the decision
 	Unzip     Unzip
 }

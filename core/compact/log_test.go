@@ -142,8 +142,12 @@ func (h *history) reindex(p compact.Plan, res result) (index []compact.Aborted) 
 		index = append(index, g.Aborted...)
 		i += g.Segments
 	}
+	rest := p.To
+	if i < len(p.Segments) {
+		rest = p.Segments[i].Base
+	}
 	for _, a := range p.Aborted {
-		if i < len(p.Segments) && a.Last >= p.Segments[i].Base {
+		if a.Last >= rest {
 			index = append(index, a)
 		}
 	}
