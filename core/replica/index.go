@@ -198,7 +198,27 @@ func (r *Replica) bootIndexes(files []core.FileInfo) {
 			}
 		}
 	}
+	for _, s := range r.segs {
+		if !s.done {
+			r.cutIndex(s)
+		}
+	}
 	r.behind = true
+}
+
+// cutIndex takes from the files what the index does not know: it was written after the last checkpoint, and may be
+// there in part.
+func (r *Replica) cutIndex(s *segment) {
+	for k := range seg.Kinds {
+		if !s.files[k].there {
+			continue
+		}
+		at := int64(0)
+		if s.x != nil {
+			at = s.x.Given(k)
+		}
+		r.h.FX().Add(core.Effect{Kind: core.Truncate, File: r.openIndex(s, k), Off: at, Op: r.indexOp(s, k)})
+	}
 }
 
 // pumpIndex makes the indexes that are behind.
@@ -290,6 +310,7 @@ func (r *Replica) spoil(s *segment, x *seg.Index) {
 		s.again = fresh // what is in memory of x still holds
 	} else {
 		s.x, s.done = fresh, false
+		r.cutIndex(s)
 	}
 	r.behind = true
 	r.h.Dirty(r)
