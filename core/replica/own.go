@@ -6,8 +6,6 @@ import (
 	"github.com/karst-stream/karst/core/seg"
 )
 
-var markOwn = det.NewMark("read: a tool read a copy that does not lead")
-
 // Own finds up to limit bytes of this copy from offset on, whoever leads: for tools that compare copies. What
 // it names lies in segment files, committed and durable here; High says where that ends, which may be a moment
 // behind the high watermark. Bytes in memory are never given for bytes on the disk. done is called once.
@@ -30,9 +28,6 @@ func (r *Replica) Own(offset core.Offset, limit int64, done func(Region)) {
 	if res.Err != OK || offset >= res.High {
 		done(res)
 		return
-	}
-	if !r.leads {
-		markOwn.Hit()
 	}
 	s, end := r.segmentOf(offset), r.log.after(i)
 	det.That(s != nil && s.base <= end.seg, "replica: an offset at or above the log start has a segment")
