@@ -44,7 +44,7 @@ func (r *Replica) Retain() {
 	if to == r.next {
 		markEmptied.Hit()
 	}
-	r.h.Note(2, "msg=\"retention moves the log start\" partition="+r.cfg.Dir+" from="+strconv.FormatInt(int64(r.start), 10)+
+	r.h.Note(0, "msg=\"retention moves the log start\" partition="+r.cfg.Dir+" from="+strconv.FormatInt(int64(r.start), 10)+
 		" to="+strconv.FormatInt(int64(to), 10))
 	r.proposeStart(to)
 	r.wake()
