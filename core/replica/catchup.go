@@ -52,6 +52,7 @@ type pull struct {
 	askedAt core.Mono
 	writing int
 	synced  bool
+	handed  bool // raft has it
 	retry   det.Timer
 }
 
@@ -416,11 +417,11 @@ func (r *Replica) endPull() {
 			return
 		}
 		markPulled.Hit()
-		r.pull = nil
+		p.handed = true
 		if p.msg.Snapshot.Metadata.Index > r.commit {
 			_ = r.rn.Step(p.msg)
 		}
-		r.h.Dirty(r)
+		r.h.Dirty(r) // which installs it, or finds that raft had no use for it
 	}
 	if s := r.segment(p.seg); s != nil && p.seg < p.to.at.seg { // the last batch lies there, and then all was removed
 		r.endAt(s, p.pos)
@@ -450,6 +451,7 @@ func (r *Replica) endPull() {
 func (r *Replica) install(snap *raftpb.Snapshot) {
 	var d snapData
 	det.That(d.decode(snap.Data), "replica: an installed snapshot was decoded before")
+	r.pull = nil
 	det.That(d.end >= r.high, "I8: a snapshot does not take the high watermark back")
 	r.dropFill(0)
 	r.cutBelow(d.first)

@@ -52,6 +52,9 @@ func (r *Replica) Ready() {
 		r.advance()
 		r.answerReads()
 	}
+	if r.pull != nil && r.pull.handed {
+		r.abortPull() // raft had the entries meanwhile, and dropped the snapshot
+	}
 	r.dropUnclaimed()
 	r.insync()
 	r.pumpFeed()
