@@ -27,7 +27,7 @@ func TestCheckpointsKeepTheTimesOfSegments(t *testing.T) {
 		{base: 80, size: 3, times: times{-1, -1}}}
 	state := r.encodeState()
 	got := &Replica{h: h}
-	if rest, ok := got.decodeState(state); !ok || !slices.Equal(rest, r.ps.encode()) {
+	if rest, ok := got.decodeState(state, h.now.Wall); !ok || !slices.Equal(rest, r.ps.encode()) {
 		t.Fatalf("% x is not read back", state)
 	}
 	// Of the segment that the checkpoint ends in, it knows what lies before the end.
@@ -35,7 +35,7 @@ func TestCheckpointsKeepTheTimesOfSegments(t *testing.T) {
 		t.Errorf("%v %v, want %v", got.bases, got.since, want)
 	}
 	for n := range len(state) - len(r.ps.encode()) {
-		(&Replica{h: h}).decodeState(state[:n]) // no panic
+		(&Replica{h: h}).decodeState(state[:n], 0) // no panic
 	}
 
 	// What builds before wrote: bases and lengths, or bases alone. Ages count from today.
@@ -56,7 +56,7 @@ func TestCheckpointsKeepTheTimesOfSegments(t *testing.T) {
 			t.Errorf("version %d: %v", version, old.since)
 		}
 	}
-	if _, ok := (&Replica{h: h}).decodeState(append([]byte{stateVersion + 1}, state[1:]...)); ok {
+	if _, ok := (&Replica{h: h}).decodeState(append([]byte{stateVersion + 1}, state[1:]...), 0); ok {
 		t.Error("a version to come is read")
 	}
 }
