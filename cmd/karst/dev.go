@@ -277,6 +277,11 @@ func newDevVerb(dir *string, verb, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if rejoin {
+				if err := untilTaken(c.Context(), nodes, id); err != nil {
+					return err
+				}
+			}
 			var touched []local.Node
 			for _, n := range nodes {
 				if id == local.All || n.ID == id {

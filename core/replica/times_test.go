@@ -49,7 +49,7 @@ func TestCheckpointsKeepTheTimesOfSegments(t *testing.T) {
 		}
 		b = append(r.epochs.encode(b), r.ps.encode()...)
 		old := &Replica{h: h}
-		if rest, ok := old.decodeState(b); !ok || !slices.Equal(rest, r.ps.encode()) {
+		if rest, ok := old.decodeState(b, 1234); !ok || !slices.Equal(rest, r.ps.encode()) {
 			t.Fatalf("version %d is not read", version)
 		}
 		if want := []times{{1234, 1234}, {1234, 1234}}; !slices.Equal(old.since, want) || len(old.sizes) != 2 {
