@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 	"strings"
 
 	"github.com/karst-stream/karst/core"
@@ -219,12 +220,16 @@ func (w *World) exile(n *node) {
 }
 
 // heals are the nodes that must converge in the end: the plan's core without those whose disks are
-// lost, and with as many others as that needs. A plan within its budget leaves a majority.
+// lost, and with as many others as that needs. A plan within its budget leaves a majority. While groups replace a
+// voter whose disk is gone they can miss no other, so all nodes heal where that has happened.
 func (w *World) heals() uint64 {
 	if w.healing != 0 {
 		return w.healing
 	}
 	set := w.plan.Core
+	if slices.ContainsFunc(w.nodes, func(n *node) bool { return n.emptied > 0 }) {
+		set = 1<<len(w.nodes) - 1
+	}
 	for _, n := range w.nodes {
 		if w.lossy(n) {
 			set &^= 1 << n.id

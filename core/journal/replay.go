@@ -122,7 +122,7 @@ func (a *applier) record(c *rec) {
 	if c.chain == g.chain+1 {
 		g.missed = ""
 	} else {
-		g.damage(fmt.Sprintf("record %d is followed by record %d", g.chain, c.chain))
+		g.damage(fmt.Sprintf("its journal lacks what lies between records %d and %d", g.chain, c.chain))
 	}
 	g.chain = c.chain
 	if c.hasHard {
