@@ -165,6 +165,9 @@ func TestARejoinThatIsCutShortGoesOn(t *testing.T) {
 		r.start(o)
 		r.untilWhole(15 * core.Second)
 	}
+	if reached("members: a learner whose disk is gone was removed") == 0 {
+		t.Error("no learner was cut short")
+	}
 }
 
 // The disk that was given up is refused, whoever meets it first, and whatever its counter says.
