@@ -138,6 +138,10 @@ func TestFileKeepsItsDescriptor(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	// The worker lets go of what it wrote before it takes the next operation.
+	d.Do(&core.Effect{Kind: core.SyncFile, File: core.NewFileID(0, 0), Op: files + 1}, nil)
+	d.Flush(0)
+	<-done
 	d.handles.mu.Lock()
 	defer d.handles.mu.Unlock()
 	if d.handles.open > 2 {
