@@ -231,7 +231,7 @@ func (r *Replica) openSegments(files []core.FileInfo, m journal.Mark, b *booting
 		s.size = max(size, 0)
 		r.segs = append(r.segs, s)
 		r.h.FX().Add(core.Effect{Kind: core.Create, File: s.file, Path: s.path, Sync: size < 0, Op: r.bootOp(s.path)})
-		if size >= want && (want > 0 || size > 0 || base == m.Segment) || want == 0 && base == m.Segment {
+		if want == 0 || size >= want && want > 0 || want < 0 && size > 0 {
 			continue
 		}
 		// Whatever it holds goes: with its length it would look whole after a crash.

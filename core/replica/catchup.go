@@ -390,17 +390,18 @@ func (r *Replica) endAt(s *segment, pos int64) {
 	}
 }
 
-// cutBelow cuts what was not committed from segments before first, where catch-up began because all before it is
-// below the log start: their files stay for a while, and hold nothing that others do not.
+// cutBelow remembers what was not committed of segments before first, where catch-up began because all before it
+// is below the log start: their files stay for a while, and shall hold nothing that others do not. It is cut when no
+// checkpoint names them any more, for a boot holds files to the lengths that the checkpoint names.
 func (r *Replica) cutBelow(first core.Offset) {
 	at := r.log.after(r.commit)
 	for _, s := range r.segs {
 		switch {
 		case s.base >= first || s.base < at.seg:
 		case s.base == at.seg:
-			r.endAt(s, at.pos)
+			s.ends, s.cuts = at.pos, true
 		default:
-			r.endAt(s, 0)
+			s.ends, s.cuts = 0, true
 		}
 	}
 }

@@ -107,7 +107,7 @@ func (r *Replica) decodeState(b []byte, now core.Wall) (producers []byte, ok boo
 			return nil, false
 		}
 		r.bases, b = append(r.bases, core.Offset(v)), b[n:]
-		size := uint64(0)
+		size := ^uint64(0) // not known
 		if sized {
 			if size, n = binary.Uvarint(b); n <= 0 {
 				return nil, false

@@ -151,7 +151,7 @@ type Replica struct {
 	warm    []*segment // closed, with their index in memory; the oldest first
 
 	bases []core.Offset // of the segments that the boot's checkpoint names
-	sizes []int64       // ... and their lengths, of all but the last; 0: not known
+	sizes []int64       // ... and their lengths, of all but the last; -1: not known
 	since []times       // ... and what is known of their timestamps
 	marks []*seg.Index  // ... and their indexes; nil: not known
 	mend  *mend         // the boot waits for what this disk has lost

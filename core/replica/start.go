@@ -222,7 +222,11 @@ func (r *Replica) needed(i uint64) bool {
 // releaseShed is told that the checkpoint under way is durable: a boot does not look for what it left out.
 func (r *Replica) releaseShed() {
 	for ; r.shed.free < r.shed.unnamed; r.shed.free++ {
-		r.shed.files[r.shed.free].freed = r.h.Now().Mono
+		s := r.shed.files[r.shed.free]
+		s.freed = r.h.Now().Mono
+		if s.cuts {
+			r.endAt(s, s.ends)
+		}
 	}
 	r.removeShed()
 }

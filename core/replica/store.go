@@ -29,6 +29,8 @@ type segment struct {
 	made    core.Wall // when this process came to know it
 	touched core.Wall // ... and when it last wrote a batch to it
 	freed   core.Mono // below the log start: since when a boot does not look for it
+	cuts    bool      // below the log start, and not all of it was committed
+	ends    int64     // ... only what is before this
 	gone    bool      // its removal was asked for: whether it could be made does not matter any more
 	indexing
 }
