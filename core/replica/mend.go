@@ -220,8 +220,7 @@ func (r *Replica) deadTail(i uint64) {
 func (r *Replica) mended() {
 	markMended.Hit()
 	m := r.mend
-	r.mend = nil
-	r.h.Note(4, "msg=\"partition is whole again\" partition="+r.cfg.Dir)
+	r.mend, r.healing = nil, true
 	r.h.Timers().Stop(&m.again)
 	m.finish()
 	r.unstick()

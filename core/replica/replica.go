@@ -91,6 +91,7 @@ type Replica struct {
 	// Health.
 	offline string // why; "" while healthy
 	opening int    // disk operations until the boot's repairs are durable
+	healing bool   // a mend has written what was lost; it is said once the disk has it
 	closed  bool   // deleted
 
 	// Leadership, as of the last Ready.
@@ -310,8 +311,14 @@ func (r *Replica) begin(hard journal.Hard) {
 // opened counts down what the boot asked of the disk; the checkpoint follows the last.
 func (r *Replica) opened() {
 	r.opening--
+	if r.opening > 0 {
+		return
+	}
+	if r.healing {
+		r.healing = false
+		r.h.Note(4, "msg=\"partition is whole again\" partition="+r.cfg.Dir)
+	}
 	switch {
-	case r.opening > 0:
 	case r.began:
 		r.resume()
 	default:
