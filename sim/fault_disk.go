@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/shard"
 	diskfake "github.com/karst-stream/karst/diskio/fake"
 )
 
@@ -128,20 +129,20 @@ func copyDisk(w *World, f *Fault) bool {
 	}
 	w.stop(n, true)
 	n.old, n.metAs = n.disk.Image(), n.start+1
-	n.met, n.metAt = 0, 0
 	w.start(n)
 	w.also(f.For/4, Fault{Kind: Power, Node: n.id, For: min(f.For/8, 100*core.Millisecond)})
 	return true
 }
 
-// putBack replaces the disk by what it was, when all others have met a later start. One of them that
-// has not could not tell the copy from a crash, and would let it vote: that counts as lost state, for
+// putBack replaces the disk by what it was, when the disks of all others know of a later start. One of them that
+// does not could not tell the copy from a crash, and would let it vote: that counts as lost state, for
 // which a budget of three nodes has no room beside the node itself.
 func putBack(w *World, f *Fault) {
 	n := w.nodes[f.Node]
 	old := n.old
 	n.old = nil
-	if n.met != (1<<len(w.nodes)-1)&^(1<<n.id) || w.now-n.metAt < core.Second || !w.mayHarm(n.id) {
+	unknown := func(o *node) bool { return o != n && !w.knows(o, n, n.metAs) }
+	if slices.ContainsFunc(w.nodes, unknown) || !w.mayHarm(n.id) {
 		return
 	}
 	w.stop(n, true)
@@ -174,13 +175,16 @@ func mountOther(w *World, f *Fault) bool {
 	return true
 }
 
-// accepted is what a node does with a link: n is met by another node in its present life. A moment
-// later the other's disk knows it.
-func (w *World) accepted(by, n core.NodeID) {
-	if o := w.nodes[n]; o.old != nil && o.start >= o.metAs && o.met>>by&1 == 0 {
-		o.met |= 1 << by
-		o.metAt = w.now
+// knows says whether o's disk, as a power loss now would leave it, has met a start of n with that counter or
+// a later one.
+func (w *World) knows(o, n *node, start uint32) bool {
+	var newest *shard.Identity
+	for _, id := range shard.Slots(o.own().Platter()) {
+		if id != nil && (newest == nil || id.Writes > newest.Writes) {
+			newest = id
+		}
 	}
+	return newest != nil && slices.ContainsFunc(newest.Seen, func(x shard.Seen) bool { return x.Node == n.id && x.Start >= start })
 }
 
 func isSegment(path string) bool { return strings.HasSuffix(path, ".log") }

@@ -46,8 +46,6 @@ type node struct {
 	old      *diskfake.Image // of its disk, to be put back
 	start    uint32          // the counter of its present start, as its disk has it
 	metAs    uint32          // the first counter that tells the old disk from the new
-	met      uint64          // who has met it in such a life, as bits
-	metAt    core.Mono       // the last of them
 }
 
 // own is the disk that the node has its data on.
@@ -327,7 +325,6 @@ func (w *World) effect(n *node, s core.ShardID, e *core.Effect) {
 	case core.CreditConn:
 		w.net.Credit(e.Conn, e.N)
 	case core.AcceptPeer:
-		w.accepted(n.id, e.Node)
 		w.net.AcceptPeer(n.id, e.Link, e.Node)
 	case core.ClosePeer:
 		w.net.ClosePeer(w.now, n.id, e.Link)
