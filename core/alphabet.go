@@ -64,7 +64,7 @@ const (
 	AcceptPeer                       // Link belongs to Node: read on
 	ClosePeer                        // end incoming Link
 	DropPeer                         // end the outgoing link to Node; it is dialled again
-	Create                           // File is Path, below the data directory, made if absent; Sync: the directory entry is durable before DiskDone
+	Create                           // File is Path, below its data directory, made if absent; Sync: the directory entry is durable before DiskDone
 	Write                            // Vec to File at Off; Sync: fdatasync before DiskDone
 	SyncFile                         // fdatasync of File
 	Truncate                         // File to Off bytes, zeros when that is more; Sync as for Write
@@ -75,7 +75,7 @@ const (
 	Stopped                          // StopAsked was honoured: the process may end
 	Fatal                            // the node must end at once; Text says why (an error that names the remedy)
 	Note                             // a line for the log: N is its level as in log/slog, Text is logfmt ("msg=... key=value")
-	Space                            // how large the volume of the data directory is: JobDone(Op) carries SpaceBytes, or an error
+	Space                            // how large the volume of the data directory of File is: JobDone(Op) carries SpaceBytes, or an error
 )
 
 var effectNames = [...]string{"?", "SendConn", "CloseConn", "CreditConn", "OpenGate", "SendPeer", "AcceptPeer", "ClosePeer", "DropPeer",
@@ -112,6 +112,14 @@ func NewFileID(s ShardID, n uint64) FileID { return FileID(uint64(s)<<48 | n) }
 func NewOpID(s ShardID, n uint64) OpID     { return OpID(uint64(s)<<48 | n) }
 func (f FileID) Shard() ShardID            { return ShardID(f >> 48) }
 func (o OpID) Shard() ShardID              { return ShardID(o >> 48) }
+
+// A file lies in one data directory of its node, and bits 40 to 47 of its number say in which: Paths are
+// relative to that one.
+func (f FileID) In(dir int) FileID { return f&^(0xff<<40) | FileID(dir)<<40 }
+func (f FileID) Dir() int          { return int(f >> 40 & 0xff) }
+
+// MaxDirs is how many data directories a node may have.
+const MaxDirs = 16
 
 // Effect is what a shard asks of the world. Unused fields are zero. Disk effects on one File happen
 // in the order in which they were asked, whatever their kind; on different files in any order. Each
@@ -177,13 +185,13 @@ func Size(vec []Ref) (n int64) {
 	return n
 }
 
-// FileInfo is one file below the data directory, as a boot finds it.
+// FileInfo is one file below a data directory, as a boot finds it.
 type FileInfo struct {
 	Path string // slash-separated, relative
 	Size int64
 }
 
-// Boot is the disk as a driver shows it before the first step: the only synchronous reads there are.
+// Boot is a data directory as a driver shows it before the first step: the only synchronous reads there are.
 type Boot interface {
 	List() []FileInfo                                     // sorted by Path
 	ReadAt(path string, off int64, b []byte) (int, Errno) // fewer than len(b) only with ErrShort or an error

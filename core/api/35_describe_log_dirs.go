@@ -5,18 +5,19 @@ import "github.com/karst-stream/karst/core/wire"
 // DescribeLogDirs: v1-4
 //
 // Behaviour (ReplicaManager.describeLogDirs):
-//   - What this node's data directory holds: each partition of which it has a working copy, or those of them
+//   - What each data directory of this node holds: each partition of which it has a working copy, or those of them
 //     that the request names. Clients ask every node. What is not here is left out, without an error; so is a
 //     topic of which nothing is left, and the metadata log, which Kafka's brokers do not count as theirs.
 //   - The size counts whole batches up to the end of the log, also those that the journal still holds, but
 //     not the files that wait for their removal.
+//   - A directory that failed is KAFKA_STORAGE_ERROR, without partitions.
 //   - The lag is what the end of the log lacks to the high watermark: nothing.
 //
 // Version notes:
 //   - v2: flexible. v3: an error of the whole answer, which only access rules would need. v4: bytes of the
 //     volume, -1 when they cannot be told.
 //
-// Left out: access rules. There is one directory, and no copy moves between directories: is_future is false.
+// Left out: access rules. No copy moves between directories: is_future is false.
 func describeLogDirs(r *request, body wire.Message) {
 	q := body.(*wire.DescribeLogDirsRequest)
 	var asked map[partKey]bool //det:ok looked up, never ranged
@@ -28,19 +29,27 @@ func describeLogDirs(r *request, body wire.Message) {
 			}
 		}
 	}
-	r.h().LogDir(func(d LogDir) {
+	r.h().LogDirs(func(ds []LogDir) {
 		if !r.acting() {
 			return
 		}
-		out := wire.NewDescribeLogDirsResponseResult()
-		out.LogDir, out.TotalBytes, out.UsableBytes = d.Path, d.Total, d.Usable
-		out.Topics = []wire.DescribeLogDirsResponseTopic{}
-		for i := range d.Held {
-			if h := &d.Held[i]; asked == nil || asked[partKey{name: h.Topic.Name, index: h.Index}] {
-				addHeld(&out, h)
+		var results []wire.DescribeLogDirsResponseResult
+		for k := range ds {
+			d := &ds[k]
+			out := wire.NewDescribeLogDirsResponseResult()
+			out.LogDir, out.TotalBytes, out.UsableBytes = d.Path, d.Total, d.Usable
+			out.Topics = []wire.DescribeLogDirsResponseTopic{}
+			if d.Failed {
+				out.ErrorCode = wire.KafkaStorageError
 			}
+			for i := range d.Held {
+				if h := &d.Held[i]; asked == nil || asked[partKey{name: h.Topic.Name, index: h.Index}] {
+					addHeld(&out, h)
+				}
+			}
+			results = append(results, out)
 		}
-		r.answer(&wire.DescribeLogDirsResponse{Results: []wire.DescribeLogDirsResponseResult{out}})
+		r.answer(&wire.DescribeLogDirsResponse{Results: results})
 	})
 }
 

@@ -64,12 +64,13 @@ type ListResult struct {
 	Epoch     core.Epoch // leader epoch of the batch, or of the leader; -1 unknown
 }
 
-// LogDir is the data directory of a node and what is in it. Bytes are -1 where they are not known.
+// LogDir is a data directory of a node and what is in it. Bytes are -1 where they are not known.
 type LogDir struct {
 	Path   string // absolute
 	Total  int64  // bytes of its volume
 	Usable int64  // of them: that may still be used
 	Held   []Held
+	Failed bool // nothing in it can be used
 }
 
 // Held is one partition of which this node has a copy.
@@ -117,9 +118,9 @@ type Host interface {
 	// that is committed, with the log start as it is then.
 	Trim(p Part, to core.Offset, done func(replica.Trimmed))
 
-	// LogDir says what the data directory of this node holds: the copies that work, in order of topic and
+	// LogDirs says what each data directory of this node holds: the copies that work, in order of topic and
 	// partition, without the metadata log.
-	LogDir(done func(LogDir))
+	LogDirs(done func([]LogDir))
 
 	// Coordinate gives req (a request of package coord) to the coordinator of the group. ok is false when
 	// this node does not lead the group's partition of __consumer_offsets (NOT_COORDINATOR), or loads it.

@@ -309,8 +309,8 @@ func (w *world) Trim(p Part, to core.Offset, done func(replica.Trimmed)) {
 	})
 }
 
-// LogDir holds what the logs were filled with, and 100 bytes more.
-func (w *world) LogDir(done func(LogDir)) {
+// LogDirs holds what the logs were filled with, and 100 bytes more.
+func (w *world) LogDirs(done func([]LogDir)) {
 	w.printf("log dir")
 	w.later("logdir", func(string) {
 		d := LogDir{Path: "/data", Total: 1 << 40, Usable: 1 << 30}
@@ -324,7 +324,7 @@ func (w *world) LogDir(done func(LogDir)) {
 				d.Held = append(d.Held, held)
 			}
 		}
-		done(d)
+		done([]LogDir{d})
 	})
 }
 

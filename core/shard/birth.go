@@ -104,12 +104,13 @@ type home struct {
 	rejoin    rejoin
 	questions questions
 	gate      gate
-	boots     int            // shards whose boot is durable
-	full      []core.ShardID // that have no room
+	boots     [core.MaxDirs]int          // shards whose boot is durable, by directory
+	full      []uint32                   // directories in which a shard has no room, as bits, by shard
+	where     det.Map[core.GroupID, int] // directories of partitions; with one directory it is empty
 }
 
 func newHome(s *Shard) *home {
-	h := &home{s: s}
+	h := &home{s: s, full: make([]uint32, s.cfg.Shards)}
 	for _, n := range s.cfg.Peers {
 		if n != s.cfg.Node {
 			h.links.Set(n, &link{})
@@ -131,7 +132,7 @@ func (h *home) begin() {
 	s.id.Node = s.cfg.Node
 	s.id.begun(s.rec.Start, s.rng.Uint64()|1)
 	if s.id.Cluster != "" {
-		h.persist(h.becomeMember)
+		h.persist(h.enroll)
 	} else {
 		s.id.Incarnation = 1
 		h.tryForm()
@@ -453,15 +454,15 @@ func (h *home) tryForm() {
 		return
 	}
 	s.id.Incarnation = 1
-	h.persist(h.becomeMember)
+	h.persist(h.enroll)
 }
 
-// becomeMember is called once the identity is durable.
+// becomeMember is called once the identity is durable, in all data directories.
 func (h *home) becomeMember() {
 	s := h.s
 	h.member = true
 	id := s.id
-	id.Seen, id.Past = nil, nil // shard 0's own
+	id.Seen, id.Past, id.Dirs = nil, nil, nil // shard 0's own
 	s.onOthers(func(t *Shard) { t.id = id })
 	h.links.Each(func(n core.NodeID, l *link) {
 		if l.out {

@@ -80,13 +80,19 @@ func (s *Shard) Produce(p api.Part, batch core.Ref, acks replica.Acks, done func
 			}
 			t.guard(h, func() { h.r.Produce(batch, acks, answer) })
 		}
-		if (len(t.stalled) > 0 || t.window.Full()) && !t.Full(t.cfg.Node) {
+		if (len(t.stalled) > 0 || t.window.Full()) && !h.full() {
 			markStalled.Hit()
-			t.stalled = append(t.stalled, produce)
+			t.stalled = append(t.stalled, stall{h, produce})
 			return
 		}
 		produce()
 	})
+}
+
+// stall is a produced batch that waits.
+type stall struct {
+	h   *hosted
+	let func()
 }
 
 var markStalled = det.NewMark("shard: a produced batch waited for room in the window")
@@ -94,11 +100,11 @@ var markStalled = det.NewMark("shard: a produced batch waited for room in the wi
 // retryStalled lets batches in that waited for room in the window, in their order; to be refused, when the
 // disk has none: then nothing leaves the window.
 func (s *Shard) retryStalled() {
-	for len(s.stalled) > 0 && (!s.window.Full() || s.Full(s.cfg.Node)) {
+	for len(s.stalled) > 0 && (!s.window.Full() || s.stalled[0].h.full()) {
 		f := s.stalled[0]
-		s.stalled[0] = nil
+		s.stalled[0] = stall{}
 		s.stalled = s.stalled[1:]
-		f()
+		f.let()
 	}
 }
 

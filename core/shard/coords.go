@@ -58,7 +58,7 @@ func (s *Shard) armCoordinator(co *coordinator) {
 
 // appendRecords makes one batch of what a coordinator wants to remember.
 func (s *Shard) appendRecords(h *hosted, recs []coord.KeyValue, settled func(core.Now, coord.Outcome)) {
-	if s.Full(s.cfg.Node) {
+	if h.full() {
 		markCoordFull.Hit()
 		settled(s.now, coord.NotAppended) // somebody with room will coordinate, or nobody has any
 		return

@@ -75,6 +75,14 @@ var (
 // full says that something waits for room.
 func (d *disk) full() bool { return len(d.waiting) > 0 }
 
+// dirs are the data directories in which something does, as bits.
+func (d *disk) dirs() (bits uint32) {
+	for _, l := range d.waiting {
+		bits |= 1 << l.file.Dir()
+	}
+	return bits
+}
+
 // collect looks at the effects of a step before the driver does: it keeps a copy of each change of a
 // file until its end is known, and holds back what is for a file that waits.
 func (d *disk) collect(s *Shard) {
@@ -101,7 +109,7 @@ func (d *disk) collect(s *Shard) {
 	if len(d.waiting) > 0 {
 		d.resume(s)
 	}
-	if d.full() != s.room.here || len(d.dropped) > 0 {
+	if d.dirs() != s.room.dirs || len(d.dropped) > 0 {
 		s.timers.Arm(&s.room.at, int64(s.now.Mono)) // in the next step
 	}
 }

@@ -38,7 +38,7 @@ func newFullDisk(t *testing.T, seed uint64) *fullDisk {
 	g := &fullDisk{t: t, rng: det.New(seed, "full disk"), path: map[core.FileID]string{}, disk: rigDisk{}, want: rigDisk{},
 		over: map[core.FileID][]core.OpID{}, due: map[core.FileID][]core.OpID{}, errs: map[core.OpID]core.Errno{}}
 	g.s = &Shard{cfg: Config{Shard: 1, Node: 1}, ops: map[core.OpID]func(*core.Event){},
-		jrn: journal.NewWriter(journal.Config{Start: 1})}
+		vols: []*volume{{jrn: journal.NewWriter(journal.Config{Start: 1})}}}
 	g.s.disk.ops = map[core.OpID]*lane{}
 	g.s.disk.again.Fire = func(int64) { g.s.disk.look(g.s) }
 	g.s.room.at.Fire = g.s.onRoom

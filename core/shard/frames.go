@@ -58,15 +58,16 @@ func Route(frame []byte, shards int) core.ShardID {
 
 // peer is what a shard knows of another node.
 type peer struct {
-	node   core.NodeID
-	up     bool        // frames may be sent
-	disk   uint32      // the newest incarnation that it showed; 0: none yet
-	link   core.LinkID // where it speaks as a member: what it says there of groups counts; 0: nowhere
-	full   bool        // it said that it has no room on its disk
-	open   bool        // it said on this link that clients reach it
-	queued int64       // bytes given to the link by this shard and not yet sent
-	since  core.Mono   // it is trusted
-	told   core.Mono   // when shard 0 was last told that this shard heard of it
+	node    core.NodeID
+	up      bool           // frames may be sent
+	disk    uint32         // the newest incarnation that it showed; 0: none yet
+	link    core.LinkID    // where it speaks as a member: what it says there of groups counts; 0: nowhere
+	full    bool           // it said that it has no room on its disk
+	crowded []core.GroupID // or only none for these, sorted; never changed in place
+	open    bool           // it said on this link that clients reach it
+	queued  int64          // bytes given to the link by this shard and not yet sent
+	since   core.Mono      // it is trusted
+	told    core.Mono      // when shard 0 was last told that this shard heard of it
 }
 
 var (

@@ -6,6 +6,7 @@ import (
 
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/journal"
 	"github.com/karst-stream/karst/core/meta"
 	"github.com/karst-stream/karst/core/replica"
 	"github.com/karst-stream/karst/core/seg"
@@ -30,32 +31,55 @@ func (s *Shard) boot() {
 	if s.home != nil {
 		s.home.begin()
 	}
-	for _, f := range s.rec.Boot.List() {
-		if dir, ok := partitionOf(f.Path); ok {
-			s.stray[dir] = append(s.stray[dir], f)
+	for _, v := range s.vols {
+		for _, f := range v.boot.List() {
+			if dir, ok := partitionOf(f.Path); ok {
+				v.stray[dir] = append(v.stray[dir], f)
+			}
 		}
 	}
-	for i := range s.rec.Found.Groups {
-		g := &s.rec.Found.Groups[i]
-		hash := hashDir(g.Mark.Name)
-		if g.Gone || shardOf(g.ID, hash, s.cfg.Shards) != s.cfg.Shard {
-			continue
+	for _, v := range s.vols {
+		for i := range v.found.Groups {
+			s.open(v, &v.found.Groups[i])
 		}
-		h := &hosted{group: g.ID, dir: g.Mark.Name, hash: hash}
-		s.groups.Set(g.ID, h)
-		set := unsettled
-		if g.ID == core.MetaGroup {
-			set = metaSettings
-		}
-		h.r = replica.Open(s.replicaConfig(h, g.Mark.TopicID, set), s, g, s.stray[g.Mark.Name], s.rec.Boot)
-		delete(s.stray, g.Mark.Name)
-		s.hostedNow(h)
 	}
+	if len(s.vols) > 1 {
+		for _, g := range s.groups.Keys() {
+			s.split(s.groups.At(g))
+		}
+	}
+	s.tellWhere()
 	s.bootProgress()
 	s.timers.Arm(&s.balance, int64(s.now.Mono+balanceEvery))
 	s.timers.Arm(&s.room.at, int64(s.now.Mono+yieldEvery))
 	s.timers.Arm(&s.scrub, int64(s.now.Mono+scrubEvery))
 	s.timers.Arm(&s.retain.at, int64(s.now.Mono+min(s.retainEvery(), retainFirst)))
+}
+
+// open makes the replica of a group that a directory holds.
+func (s *Shard) open(v *volume, g *journal.Group) {
+	hash := hashDir(g.Mark.Name)
+	if g.Gone || shardOf(g.ID, hash, s.cfg.Shards) != s.cfg.Shard || s.groups.At(g.ID) != nil {
+		return
+	}
+	h := &hosted{Shard: s, vol: v, group: g.ID, dir: g.Mark.Name, hash: hash}
+	s.groups.Set(g.ID, h)
+	set := unsettled
+	if g.ID == core.MetaGroup {
+		set = metaSettings
+	}
+	if o := s.twice(v, g.ID); o != nil {
+		markTwice.Hit()
+		h.absent = true
+		h.r = replica.Broken(s.replicaConfig(h, g.Mark.TopicID, set), h, "it lies in two data directories, "+v.path+" and "+o.path+
+			": one of them is a copy; stop the node and bring back what was in the other before")
+		delete(v.stray, h.dir)
+		delete(o.stray, h.dir)
+		return
+	}
+	h.r = replica.Open(s.replicaConfig(h, g.Mark.TopicID, set), h, g, v.stray[g.Mark.Name], v.boot)
+	delete(v.stray, g.Mark.Name)
+	s.hostedNow(h)
 }
 
 func (s *Shard) replicaConfig(h *hosted, topic [16]byte, set replica.Settings) replica.Config {
@@ -73,37 +97,45 @@ func (s *Shard) hostedNow(h *hosted) {
 	s.markDirty(h)
 }
 
-// bootProgress tells shard 0 once every group of the old journals is safe in the new one: then the
-// old files may be used again. A group that is offline keeps them.
+// bootProgress tells shard 0, of each directory, once every group of the old journals is safe in the new one:
+// then the old files may be used again. A group that is offline keeps them.
 func (s *Shard) bootProgress() {
-	if s.bootTold {
-		return
-	}
-	for _, g := range s.groups.Keys() {
-		if r := s.groups.At(g).r; r.Offline() != "" || !r.Began() {
-			return
+	for _, v := range s.vols {
+		if !v.bootTold && s.bootOf(v) {
+			v.bootTold = true
+			s.on(0, func(t *Shard) { t.home.bootDone(v.n) })
 		}
 	}
-	s.bootTold = true
-	s.on(0, func(t *Shard) { t.home.bootDone() })
 }
 
-func (h *home) bootDone() {
-	h.boots++
-	if h.boots < h.s.cfg.Shards {
+// bootOf says whether every group of a directory is safe in its new journal.
+func (s *Shard) bootOf(v *volume) bool {
+	for _, g := range s.groups.Keys() {
+		h := s.groups.At(g)
+		if h.vol == v && !h.absent && (h.r.Offline() != "" || !h.r.Began()) {
+			return false
+		}
+	}
+	return true
+}
+
+func (h *home) bootDone(n int) {
+	h.boots[n]++
+	if h.boots[n] < h.s.cfg.Shards {
 		return
 	}
 	f := func(t *Shard) {
 		var mine []core.FileInfo
-		for i, x := range t.rec.Found.Files {
+		v := t.vol(n)
+		for i, x := range v.found.Files {
 			if i%t.cfg.Shards == int(t.cfg.Shard) {
 				mine = append(mine, x)
 			}
 		}
-		if k := t.cfg.Shards; t.home != nil && len(t.rec.Found.Blank) > k { // of a start with more shards
-			mine = append(mine, t.rec.Found.Blank[k:]...)
+		if k := t.cfg.Shards; t.home != nil && len(v.found.Blank) > k { // of a start with more shards
+			mine = append(mine, v.found.Blank[k:]...)
 		}
-		t.jrn.Adopt(mine)
+		v.jrn.Adopt(mine)
 	}
 	f(h.s)
 	h.s.onOthers(f)
@@ -119,22 +151,22 @@ func (s *Shard) bearMeta() {
 		voters = append(voters, core.NewRaftID(1, n))
 	}
 	if lost := s.rec.Found.Lost; lost != "" {
-		h := &hosted{group: core.MetaGroup, dir: metaDir, hash: hashDir(metaDir)}
+		h := &hosted{Shard: s, vol: s.vols[0], group: core.MetaGroup, dir: metaDir, hash: hashDir(metaDir)}
 		s.groups.Set(core.MetaGroup, h)
-		h.r = replica.Broken(s.replicaConfig(h, [16]byte{}, unsettled), s, "the journal lost its records: "+lost)
+		h.r = replica.Broken(s.replicaConfig(h, [16]byte{}, unsettled), h, "the journal lost its records: "+lost)
 		s.hostedNow(h)
 		return
 	}
-	s.birth(core.MetaGroup, metaDir, [16]byte{}, voters, metaSettings)
+	s.birth(s.vols[0], core.MetaGroup, metaDir, [16]byte{}, voters, metaSettings)
 	if len(s.cfg.Peers) > 0 && s.cfg.Peers[0] == s.cfg.Node {
 		s.groups.At(core.MetaGroup).r.Prefer()
 	}
 }
 
-func (s *Shard) birth(g core.GroupID, dir string, topic [16]byte, voters []core.RaftID, set replica.Settings) {
-	h := &hosted{group: g, dir: dir, hash: hashDir(dir)}
+func (s *Shard) birth(v *volume, g core.GroupID, dir string, topic [16]byte, voters []core.RaftID, set replica.Settings) {
+	h := &hosted{Shard: s, vol: v, group: g, dir: dir, hash: hashDir(dir)}
 	s.groups.Set(g, h)
-	h.r = replica.Birth(s.replicaConfig(h, topic, set), s, voters)
+	h.r = replica.Birth(s.replicaConfig(h, topic, set), h, voters)
 	s.hostedNow(h)
 }
 
@@ -228,18 +260,32 @@ func (s *Shard) host(t *meta.Topic, i int32) {
 		s.groups.At(p.Group) != nil || !s.settled {
 		return
 	}
-	if lost := s.rec.Found.Lost; lost != "" && (s.arriving || len(s.stray[dir]) > 0) {
-		// Its files are here, or it may have been, but the journal lost what it knew of it: damaged, not new.
-		h := &hosted{group: p.Group, dir: dir, hash: hashDir(dir)}
+	if lost := s.lost(); lost != "" && (s.arriving || s.strays(dir)) {
+		// Its files are here, or it may have been, but what was known of it is lost: damaged, not new.
+		if s.rec.Missing != "" {
+			markDirAway.Hit()
+		}
+		h := &hosted{Shard: s, vol: s.vols[0], absent: true, group: p.Group, dir: dir, hash: hashDir(dir)}
 		s.groups.Set(p.Group, h)
-		h.r = replica.Broken(s.replicaConfig(h, t.ID, s.settings(t)), s, "the journal lost its records: "+lost)
+		h.r = replica.Broken(s.replicaConfig(h, t.ID, s.settings(t)), h, lost)
 		return
 	}
-	if s.going[dir] > 0 || s.sweep(dir) {
+	wait := false
+	for _, v := range s.vols {
+		wait = v.going[dir] > 0 || s.sweep(v, dir) || wait
+	}
+	if wait {
 		s.births = append(s.births, birth{t, i})
 		return
 	}
-	s.birth(p.Group, dir, t.ID, p.Voters, s.settings(t))
+	v := s.volumeFor(birth{t, i})
+	if v == nil {
+		return
+	}
+	if v.n > 0 {
+		markPlaced.Hit()
+	}
+	s.birth(v, p.Group, dir, t.ID, p.Voters, s.settings(t))
 	if p.Replicas[0] == s.cfg.Node {
 		s.groups.At(p.Group).r.Prefer()
 	}
@@ -259,44 +305,50 @@ func (s *Shard) settleView() {
 }
 
 // sweep removes segment files that a directory holds and no group owns; false when there are none.
-func (s *Shard) sweep(dir string) bool {
-	files := s.stray[dir]
-	delete(s.stray, dir)
+func (s *Shard) sweep(v *volume, dir string) bool {
+	files := v.stray[dir]
+	delete(v.stray, dir)
 	for _, f := range files {
-		id := s.NewFile()
+		id := s.NewFile().In(v.n)
 		s.fx.Add(core.Effect{Kind: core.Create, File: id, Path: f.Path})
-		s.remove(dir, id, f.Path)
+		s.remove(v, dir, id, f.Path)
 	}
 	return len(files) > 0
 }
 
 // remove deletes a file; births in its directory wait.
-func (s *Shard) remove(dir string, id core.FileID, path string) {
-	s.going[dir]++
+func (s *Shard) remove(v *volume, dir string, id core.FileID, path string) {
+	v.going[dir]++
 	op := s.NewOp(func(ev *core.Event) {
 		if ev.Err != core.OK {
 			s.note(8, "msg=\"cannot remove a file\" file="+strconv.Quote(path)+" err="+strconv.Quote(ev.Err.String()))
 		}
-		if s.going[dir]--; s.going[dir] == 0 {
-			delete(s.going, dir)
+		if v.going[dir]--; v.going[dir] == 0 {
+			delete(v.going, dir)
 			births := s.births
 			s.births = nil
 			for _, b := range births {
-				if t := s.view.Topic(b.topic.Name); t != nil && t.ID == b.topic.ID {
-					s.host(t, b.index)
-				}
+				s.bear(b)
 			}
 		}
 	})
 	s.fx.Add(core.Effect{Kind: core.Remove, File: id, Path: path, Op: op})
 }
 
+// bear makes the replica of a partition that waited, unless its topic is gone.
+func (s *Shard) bear(b birth) {
+	if t := s.view.Topic(b.topic.Name); t != nil && t.ID == b.topic.ID {
+		s.host(t, b.index)
+	}
+}
+
 func (s *Shard) removeGroup(h *hosted) {
 	s.groups.Delete(h.group)
+	s.forgetWhere(h.group)
 	s.busy = nil
 	s.detachCoordinator(h)
 	s.guard(h, func() {
-		h.r.Close(func(id core.FileID, path string) { s.remove(h.dir, id, path) })
+		h.r.Close(func(id core.FileID, path string) { s.remove(h.vol, h.dir, id, path) })
 	})
 	delete(s.leaders, h.group)
 }

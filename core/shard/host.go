@@ -5,24 +5,20 @@ import (
 
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
-	"github.com/karst-stream/karst/core/journal"
 	"github.com/karst-stream/karst/core/replica"
 )
 
-// The shard as its replicas see it: replica.Host.
+// The shard as its replicas see it: replica.Host, with what hosted adds (volume.go).
 
-func (s *Shard) Now() core.Now            { return s.now }
-func (s *Shard) FX() *core.Effects        { return s.fx }
-func (s *Shard) Journal() *journal.Writer { return s.jrn }
-func (s *Shard) Timers() *det.Timers      { return &s.timers }
-func (s *Shard) Window() *replica.Budget  { return &s.window }
+func (s *Shard) Now() core.Now           { return s.now }
+func (s *Shard) FX() *core.Effects       { return s.fx }
+func (s *Shard) Timers() *det.Timers     { return &s.timers }
+func (s *Shard) Window() *replica.Budget { return &s.window }
 
 func (s *Shard) NewFile() core.FileID {
 	s.nextFile++
 	return core.NewFileID(s.cfg.Shard, s.nextFile)
 }
-
-func (s *Shard) Remove(dir string, id core.FileID, path string) { s.remove(dir, id, path) }
 
 func (s *Shard) newOp() core.OpID {
 	s.nextOp++
@@ -73,20 +69,6 @@ func (s *Shard) markDirty(h *hosted) {
 		h.dirty = true
 		s.dirty = append(s.dirty, h)
 	}
-}
-
-func (s *Shard) Awaits(r *replica.Replica) {
-	h := s.groups.At(r.Group())
-	det.That(h != nil, "shard: a replica that writes is hosted")
-	if !h.unsealed {
-		h.unsealed = true
-		s.unsealed = append(s.unsealed, h)
-	}
-	seq := s.jrn.Seq() + 1
-	if k := len(s.awaits); k > 0 && s.awaits[k-1] == (await{seq, h}) {
-		return
-	}
-	s.awaits = append(s.awaits, await{seq, h})
 }
 
 func (s *Shard) Changed(r *replica.Replica) {

@@ -12,12 +12,13 @@ import (
 
 // The file "node" says whose disk this is. It has two slots of 4 KiB, written in turn and synced, so
 // that a torn write leaves the older one. A slot: magic, version, then the fields of Identity in
-// varints, marks in eight bytes, then CRC-32C. Version 1 has no marks and no lineage.
+// varints, marks in eight bytes, then CRC-32C. Version 1 has no marks and no lineage, version 2 no directories:
+// it is still what a node with one directory writes.
 const (
 	identityPath    = "node"
 	identitySlot    = 4096
 	identityMagic   = "KARSTNOD"
-	identityVersion = 2
+	identityVersion = 3
 	identityFirst   = 1 // the oldest version that is read
 )
 
@@ -27,12 +28,13 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type Identity struct {
 	Cluster     string // "" on an empty disk
 	Node        core.NodeID
-	Incarnation uint32 // of this disk, from 1
-	Start       uint32 // how often a node began on this disk
-	Mark        uint64 // drawn by that start
-	Past        []Past // its lineage, this start included, by start
-	Writes      uint64 // of this record; the newer slot has more
-	Seen        []Seen // members that this node has met, sorted by node
+	Incarnation uint32   // of this disk, from 1
+	Start       uint32   // how often a node began on this disk
+	Mark        uint64   // drawn by that start
+	Past        []Past   // its lineage, this start included, by start
+	Writes      uint64   // of this record; the newer slot has more
+	Seen        []Seen   // members that this node has met, sorted by node
+	Dirs        []Volume // data directories beside this one in which partitions may live, by id
 }
 
 // Seen is the newest disk that a member has shown.
@@ -55,6 +57,9 @@ func (id *Identity) seen(n core.NodeID) *Seen {
 
 func (id *Identity) encode() []byte {
 	b := append([]byte(identityMagic), identityVersion)
+	if len(id.Dirs) == 0 {
+		b[len(identityMagic)] = 2
+	}
 	b = appendText(b, id.Cluster)
 	b = binary.AppendUvarint(b, uint64(uint32(id.Node)))
 	b = binary.AppendUvarint(b, uint64(id.Incarnation))
@@ -70,6 +75,12 @@ func (id *Identity) encode() []byte {
 		b = binary.AppendUvarint(b, uint64(x.Met))
 	}
 	b = putPast(b, id.Past)
+	if len(id.Dirs) > 0 {
+		b = binary.AppendUvarint(b, uint64(len(id.Dirs)))
+		for _, d := range id.Dirs {
+			b = binary.AppendUvarint(binary.LittleEndian.AppendUint64(b, d.ID), uint64(d.Start))
+		}
+	}
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
@@ -102,6 +113,11 @@ func decodeIdentity(b []byte) (id Identity, newer, ok bool) {
 	if version > 1 {
 		id.Past = r.past()
 	}
+	if version > 2 {
+		for k := r.num(); k > 0 && !r.bad; k-- {
+			id.Dirs = append(id.Dirs, Volume{r.mark(), uint32(r.num())})
+		}
+	}
 	end := len(b) - len(r.b)
 	if r.bad || len(r.b) < 4 || crc32.Checksum(b[:end], castagnoli) != binary.LittleEndian.Uint32(r.b) {
 		return Identity{}, false, false
@@ -112,14 +128,16 @@ func decodeIdentity(b []byte) (id Identity, newer, ok bool) {
 // Recovery is what a boot found on the disk, for all shards of the node.
 type Recovery struct {
 	Identity Identity
-	Start    uint32 // the counter of the start that begins now
-	Found    *journal.Found
+	Start    uint32         // the counter of the start that begins now
+	Found    *journal.Found // in the first data directory
 	Boot     core.Boot
+	Missing  string      // why a partition that is found nowhere may still have been here; "" it is new
+	dirs     []recovered // by number
 }
 
-// Recover reads identity and journals. Its errors name what is wrong and the remedy; nothing is
-// changed on the disk.
-func Recover(boot core.Boot, node core.NodeID) (*Recovery, error) {
+// Recover reads identity and journals: of the first data directory, and of the others. Its errors name what is
+// wrong and the remedy; nothing is changed on the disk.
+func Recover(boot core.Boot, node core.NodeID, more ...Dir) (*Recovery, error) {
 	rec := &Recovery{Boot: boot}
 	files := boot.List()
 	_, there := slices.BinarySearchFunc(files, identityPath, func(f core.FileInfo, p string) int {
@@ -140,6 +158,10 @@ func Recover(boot core.Boot, node core.NodeID) (*Recovery, error) {
 		return nil, fmt.Errorf("the data directory belongs to node %d, not to node %d: start it as node %d, or give this node its own directory",
 			id.Node, node, id.Node)
 	}
+	if d, _, ok := readDirectory(boot); ok {
+		return nil, fmt.Errorf("the data directory is not the first one of node %d (it has a file %q): name the one with the file %q first",
+			d.node, directoryPath, identityPath)
+	}
 	found, err := journal.Recover(boot)
 	if err != nil {
 		return nil, err
@@ -149,13 +171,17 @@ func Recover(boot core.Boot, node core.NodeID) (*Recovery, error) {
 	}
 	rec.Found = found
 	rec.Start = max(rec.Identity.Start, found.Start) + 1
+	rec.dirs = []recovered{{Dir: Dir{Boot: boot}, found: found}}
+	if err := rec.recoverDirs(more, node); err != nil {
+		return nil, err
+	}
 	return rec, nil
 }
 
 // blankOf is the spare journal file for a shard. Spare files are dealt out as they lie.
-func (rec *Recovery) blankOf(k core.ShardID, shards int) string {
-	if int(k) < len(rec.Found.Blank) {
-		return rec.Found.Blank[k].Path
+func blankOf(found *journal.Found, k core.ShardID) string {
+	if int(k) < len(found.Blank) {
+		return found.Blank[k].Path
 	}
 	return ""
 }

@@ -90,6 +90,6 @@ func (h *home) tryRejoin() bool {
 		s.id.Incarnation = max(1, met)
 	}
 	s.note(4, "msg=\"this node takes a new incarnation\" node="+strconv.Itoa(int(s.cfg.Node))+" incarnation="+strconv.FormatUint(uint64(given), 10))
-	h.persist(h.becomeMember)
+	h.persist(h.enroll)
 	return true
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/karst-stream/karst/core/api"
 	"github.com/karst-stream/karst/core/config"
 	"github.com/karst-stream/karst/core/det"
-	"github.com/karst-stream/karst/core/journal"
 	"github.com/karst-stream/karst/core/meta"
 	"github.com/karst-stream/karst/core/mut"
 	"github.com/karst-stream/karst/core/record"
@@ -63,7 +62,7 @@ type Config struct {
 	Seed      uint64
 	Peers     []core.NodeID // all nodes that form the cluster, this one included, sorted
 	Listeners []meta.Listener
-	DataDir   string      // what clients are told of it: an absolute path
+	DataDir   string      // the first data directory, as clients are told of it: an absolute path
 	Static    []config.KV // broker settings of the file and the command line, sorted
 	Topics    []Topic
 	Rejoin    bool // an empty disk takes the place of one that is gone; nothing to any other
@@ -91,14 +90,12 @@ type Shard struct {
 	disk             disk
 	room             room
 
-	id       Identity // zero cluster: not a member yet
-	started  bool
-	rec      *Recovery
-	jrn      *journal.Writer
-	awaits   []await // replicas with something in a frame, by frame
-	sealAt   det.Timer
-	sealed   uint64
-	unsealed []*hosted // wrote since the last seal
+	id      Identity // zero cluster: not a member yet
+	started bool
+	rec     *Recovery
+	dirs    []dirState // data directories of the node, by number
+	vols    []*volume  // those that were there at the start, by number; the first always is
+	sealAt  det.Timer
 
 	groups   det.Map[core.GroupID, *hosted]
 	busy     *hosted // that was marked dirty last
@@ -108,10 +105,8 @@ type Shard struct {
 	births   []birth                       // groups that wait for their directory to be gone
 	settled  bool                          // the view is no older than this start: groups may be born
 	arriving bool                          // ... since this very moment: what it shows is no newer, either
-	going    map[string]int                //det:ok looked up, never ranged: removals outstanding, by directory
-	stray    map[string][]core.FileInfo    //det:ok looked up, never ranged: segment files that no group owns
+	placed   det.Map[core.GroupID, int]    // directories that shard 0 has just named for groups that are being born
 	owners   map[core.GroupID]core.ShardID //det:ok looked up, never ranged: a cache
-	bootTold bool
 	retire   det.Timer
 	balance  det.Timer
 	scrub    det.Timer
@@ -127,22 +122,25 @@ type Shard struct {
 
 	desk    *api.Desk
 	conns   det.Map[core.ConnID, *conn]
-	stalled []func() // produced batches that wait for room in the window
+	stalled []stall // produced batches that wait for room in the window
 	stop    stopping
 	ids     producerIDs
 
 	home *home // shard 0 only
 }
 
-// hosted is a replica and what the shard keeps beside it.
+// hosted is a replica and what the shard keeps beside it; and the replica's Host (volume.go).
 type hosted struct {
+	*Shard
 	r        *replica.Replica
+	vol      *volume
+	absent   bool // it may be in a directory that is not there: nothing of it is in vol
 	group    core.GroupID
 	dir      string
 	hash     uint32
 	dirty    bool
 	changed  bool
-	unsealed bool         // in Shard.unsealed
+	unsealed bool         // in volume.unsealed
 	coord    *coordinator // of a partition of __consumer_offsets
 }
 
@@ -155,8 +153,8 @@ type await struct {
 func New(cfg Config, rec *Recovery) *Shard {
 	det.That(cfg.Shards >= 1 && int(cfg.Shard) < cfg.Shards, "shard: its number is below their count")
 	s := &Shard{cfg: cfg, limits: cfg.Limits.orDefaults(), rec: rec,
-		rng: det.New(cfg.Seed, "shard "+strconv.Itoa(int(cfg.Shard))),
-		ops: map[core.OpID]func(*core.Event){}, going: map[string]int{}, stray: map[string][]core.FileInfo{},
+		rng:    det.New(cfg.Seed, "shard "+strconv.Itoa(int(cfg.Shard))),
+		ops:    map[core.OpID]func(*core.Event){},
 		owners: map[core.GroupID]core.ShardID{}, desk: api.NewDesk(cfg.Shard, cfg.Shards), id: rec.Identity,
 		leaders: map[core.GroupID]api.Leadership{}, onLeader: map[core.GroupID][]func(){}}
 	s.disk.ops = map[core.OpID]*lane{}
@@ -167,8 +165,7 @@ func New(cfg Config, rec *Recovery) *Shard {
 	s.window.MaxEntries = s.limits.WindowEntries / cfg.Shards
 	s.view = meta.New("").View()
 	s.resolve()
-	s.jrn = journal.NewWriter(journal.Config{Shard: cfg.Shard, Start: rec.Start, Slot: s.limits.JournalSlot,
-		NewFile: s.NewFile, NewOp: func() core.OpID { return s.newOp() }, First: rec.Found.NextFile, Blank: rec.blankOf(cfg.Shard, cfg.Shards)})
+	s.volumes()
 	s.sealAt.Fire = s.onSeal
 	s.retire.Fire = s.onRetire
 	s.balance.Fire = s.onBalance
@@ -226,8 +223,10 @@ func (s *Shard) settle() {
 		s.settling = dirty
 		s.spread()
 	}
-	if seq := s.jrn.Flush(s.fx); seq > 0 && !s.sealAt.Armed() {
-		s.timers.Arm(&s.sealAt, int64(s.now.Mono+core.Second))
+	for _, v := range s.vols {
+		if seq := v.jrn.Flush(s.fx); seq > 0 && !s.sealAt.Armed() {
+			s.timers.Arm(&s.sealAt, int64(s.now.Mono+core.Second))
+		}
 	}
 }
 
@@ -288,13 +287,16 @@ func (s *Shard) diskDone(ev *core.Event) {
 
 // diskOver tells whoever asked for an operation how it ended.
 func (s *Shard) diskOver(ev *core.Event) {
-	if s.jrn.Owns(ev.Op) {
-		durable, ok := s.jrn.Done(ev.Op, ev.Err)
+	for _, v := range s.vols {
+		if !v.jrn.Owns(ev.Op) {
+			continue
+		}
+		durable, ok := v.jrn.Done(ev.Op, ev.Err)
 		if !ok {
-			s.journalBroke(ev.Err)
+			s.journalBroke(v, ev.Err)
 			return
 		}
-		s.durable(durable)
+		s.durable(v, durable)
 		return
 	}
 	s.jobDone(ev)
@@ -311,14 +313,14 @@ func (s *Shard) jobDone(ev *core.Event) {
 }
 
 // durable tells the replicas that have something in frames up to seq.
-func (s *Shard) durable(seq uint64) {
+func (s *Shard) durable(v *volume, seq uint64) {
 	k := 0
-	for ; k < len(s.awaits) && s.awaits[k].seq <= seq; k++ {
-		h := s.awaits[k].h
+	for ; k < len(v.awaits) && v.awaits[k].seq <= seq; k++ {
+		h := v.awaits[k].h
 		s.guard(h, func() { h.r.JournalDurable(seq) })
 	}
-	s.awaits = s.awaits[:copy(s.awaits, s.awaits[k:])]
-	if len(s.jrn.Needy()) > 0 && !s.retire.Armed() {
+	v.awaits = v.awaits[:copy(v.awaits, v.awaits[k:])]
+	if len(v.jrn.Needy()) > 0 && !s.retire.Armed() {
 		s.timers.Arm(&s.retire, int64(s.now.Mono))
 	}
 }
@@ -326,16 +328,20 @@ func (s *Shard) durable(seq uint64) {
 // onRetire asks the groups that hold back the oldest journal file for a checkpoint, a few at a time,
 // and looks again soon: some cannot at once.
 func (s *Shard) onRetire(int64) {
-	needy := s.jrn.Needy()
-	for i, g := range needy {
-		if i == 64 {
-			break
+	again := false
+	for _, v := range s.vols {
+		needy := v.jrn.Needy()
+		for i, g := range needy {
+			if i == 64 {
+				break
+			}
+			if h := s.groups.At(g); h != nil {
+				s.guard(h, h.r.Needed)
+			}
 		}
-		if h := s.groups.At(g); h != nil {
-			s.guard(h, h.r.Needed)
-		}
+		again = again || len(needy) > 0
 	}
-	if len(needy) > 0 {
+	if again {
 		s.timers.Arm(&s.retire, int64(s.now.Mono+20*core.Millisecond))
 	}
 }
@@ -343,13 +349,16 @@ func (s *Shard) onRetire(int64) {
 // onSeal tells a later recovery what was durable: groups that became complete since their last record say
 // so, and a journal that went idle writes a frame in any case.
 func (s *Shard) onSeal(int64) {
-	if s.jrn.Broken() {
-		return
-	}
-	again := s.sealGroups() || s.jrn.Durable() < s.jrn.Seq()
-	if s.jrn.Seq() > s.sealed && s.jrn.Durable() == s.jrn.Seq() {
-		s.jrn.Seal()
-		s.sealed = s.jrn.Seq() + 1
+	again := false
+	for _, v := range s.vols {
+		if v.jrn.Broken() {
+			continue
+		}
+		again = s.sealGroups(v) || v.jrn.Durable() < v.jrn.Seq() || again
+		if v.jrn.Seq() > v.sealed && v.jrn.Durable() == v.jrn.Seq() {
+			v.jrn.Seal()
+			v.sealed = v.jrn.Seq() + 1
+		}
 	}
 	if again {
 		s.timers.Arm(&s.sealAt, int64(s.now.Mono+core.Second))
@@ -357,25 +366,17 @@ func (s *Shard) onSeal(int64) {
 }
 
 // sealGroups has the groups that wrote say what is complete; true when some are not yet.
-func (s *Shard) sealGroups() bool {
-	kept := s.unsealed[:0]
-	for _, h := range s.unsealed {
+func (s *Shard) sealGroups(v *volume) bool {
+	kept := v.unsealed[:0]
+	for _, h := range v.unsealed {
 		s.guard(h, func() { h.unsealed = !h.r.Seal() })
 		if h.unsealed {
 			kept = append(kept, h)
 		}
 	}
-	clear(s.unsealed[len(kept):])
-	s.unsealed = kept
+	clear(v.unsealed[len(kept):])
+	v.unsealed = kept
 	return len(kept) > 0
-}
-
-func (s *Shard) journalBroke(err core.Errno) {
-	s.note(8, "msg=\"the journal of a shard failed: its partitions go offline on this node\" dir="+strconv.Quote(s.cfg.DataDir)+
-		" err="+strconv.Quote(err.String())+" try=\"look at the disk (dmesg), then restart the node; what was synced is read again\"")
-	for _, g := range append([]core.GroupID(nil), s.groups.Keys()...) {
-		s.groups.At(g).r.Fail("the journal failed: " + err.String())
-	}
 }
 
 // on runs f on shard k of this node: in this step when it is this one, else as mail.

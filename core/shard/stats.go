@@ -23,8 +23,11 @@ type Stats struct {
 // Stats counts; it is called between steps, by the goroutine that steps.
 func (s *Shard) Stats() Stats {
 	st := Stats{Partitions: s.groups.Len(), Connections: s.conns.Len(), WindowBytes: s.window.Bytes,
-		WindowEntries: s.window.Entries, JournalFrames: s.jrn.Seq(), Suspects: s.suspects.Len(), Stalled: len(s.stalled),
+		WindowEntries: s.window.Entries, Suspects: s.suspects.Len(), Stalled: len(s.stalled),
 		NoRoom: len(s.disk.waiting)}
+	for _, v := range s.vols {
+		st.JournalFrames += v.jrn.Seq()
+	}
 	for _, g := range s.groups.Keys() {
 		r := s.groups.At(g).r
 		if r.Leads() {

@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"slices"
+
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
 )
@@ -13,7 +15,6 @@ type stopping struct {
 	asked   bool
 	sealing bool
 	done    bool
-	seq     uint64
 	again   det.Timer
 	until   core.Mono
 }
@@ -59,11 +60,13 @@ func (s *Shard) stopProgress() {
 			h := s.groups.At(g)
 			s.guard(h, h.r.Rest)
 		}
-		s.sealGroups()
-		s.jrn.Seal()
-		st.seq = s.jrn.Seq() + 1
+		for _, v := range s.vols {
+			s.sealGroups(v)
+			v.jrn.Seal()
+			v.sealTo = v.jrn.Seq() + 1
+		}
 	}
-	if s.jrn.Broken() || s.jrn.Durable() >= st.seq {
+	if !slices.ContainsFunc(s.vols, func(v *volume) bool { return !v.jrn.Broken() && v.jrn.Durable() < v.sealTo }) {
 		st.done = true
 		s.fx.Add(core.Effect{Kind: core.Stopped})
 		return
@@ -84,9 +87,11 @@ func (s *Shard) Abandon() {
 	for len(s.stalled) > 0 {
 		f := s.stalled[0]
 		s.stalled = s.stalled[1:]
-		f() // its replica is closed: the batch is released
+		f.let() // its replica is closed: the batch is released
 	}
-	s.jrn.Abandon()
+	for _, v := range s.vols {
+		v.jrn.Abandon()
+	}
 	s.disk.abandon()
 	for i := range s.fx.List {
 		for _, r := range s.fx.Vec(&s.fx.List[i]) {
