@@ -37,7 +37,7 @@ func (n *node) powerCut() {
 		l.halt(false)
 	}
 	n.net.Close()
-	if err := n.disk.PowerCut(); err != nil {
+	if err := n.disks.powerCut(); err != nil {
 		n.log.Error("the power cut failed: the data directory is not what a machine would leave", "error", err)
 	}
 	n.die()

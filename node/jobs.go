@@ -53,9 +53,9 @@ func (j *jobs) add(l *loop, e *core.Effect, vec []core.Ref) {
 }
 
 // space has a worker ask how large the volume is: a network file system may take its time.
-func (j *jobs) space(l *loop, op core.OpID) {
+func (j *jobs) space(l *loop, op core.OpID, f core.FileID) {
 	ask := &core.Job{Name: "space", Do: func([][]byte) ([]byte, core.Errno) {
-		total, usable, err := j.n.disk.Space()
+		total, usable, err := j.n.disks.space(f)
 		return core.SpaceBytes(total, usable), err
 	}}
 	j.add(l, &core.Effect{Kind: core.Run, Op: op, Job: ask}, nil)

@@ -232,7 +232,7 @@ func (l *loop) dispatch() {
 			l.n.net.Do(l.id, e, vec)
 			l.n.gateOpened()
 		case core.Create, core.Write, core.SyncFile, core.Truncate, core.Read, core.Remove:
-			l.n.disk.Do(e, vec)
+			l.n.disks.do(e, vec)
 		case core.Run:
 			if e.Job.Soon {
 				l.n.soon.add(l, e, vec)
@@ -240,7 +240,7 @@ func (l *loop) dispatch() {
 				l.n.jobs.add(l, e, vec)
 			}
 		case core.Space:
-			l.n.jobs.space(l, e.Op)
+			l.n.jobs.space(l, e.Op, e.File)
 		case core.MailOut:
 			m := [1]core.Event{{Kind: core.MailIn, Shard: l.id, Mail: e.Mail}}
 			l.n.loops[e.Shard].leave(m[:])
@@ -255,7 +255,7 @@ func (l *loop) dispatch() {
 			panic(fmt.Sprintf("node: unknown effect %v", e.Kind))
 		}
 	}
-	l.n.disk.Flush(l.id)
+	l.n.disks.flush(l.id)
 	l.n.net.Flush(l.id)
 }
 

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/shard"
 	"github.com/karst-stream/karst/diskio"
 	"github.com/karst-stream/karst/diskio/posix"
 	"github.com/karst-stream/karst/netsim"
@@ -54,6 +55,7 @@ type TopicSpec struct {
 type Options struct {
 	NodeID      core.NodeID
 	Dir         string
+	MoreDirs    []string // other data directories; partitions live in any of them
 	Listeners   []Listener
 	PeerListen  string            // HOST:PORT; empty in a cluster of one
 	Peers       []Peer            // the other nodes; one with this node's ID is ignored
@@ -73,6 +75,8 @@ type Options struct {
 	// Fault makes the disk hostile, for tests (posix.Options).
 	Fault posix.Fault
 
+	others []shard.Dir // MoreDirs as they were opened
+
 	build func(o *Options, boot core.Boot) (*engine, error) // wire; tests replace it
 	bound func(*node)                                       // for tests: the addresses are known
 	kill  func()                                            // SIGKILL to oneself; tests replace it
@@ -89,7 +93,7 @@ type node struct {
 	o     Options
 	log   *slog.Logger
 	began time.Time
-	disk  *posix.Disk
+	disks disks
 	net   *tcp.Net
 	loops []*loop
 	jobs  *jobs
@@ -194,12 +198,10 @@ func open(o Options) (_ *node, err error) {
 			return nil, err
 		}
 	}
-	n.disk, err = posix.Open(posix.Options{Dir: o.Dir, Shards: o.Shards, Done: n.post, PowerSwitch: o.PowerSwitch,
-		BeforeSync: o.BeforeSync, OnSync: n.gauge.synced, Fault: o.Fault})
-	if err != nil {
+	if n.o.others, err = n.openDisks(&o); err != nil {
 		return nil, err
 	}
-	made, err := o.build(&n.o, n.disk)
+	made, err := o.build(&n.o, n.disks[0])
 	if err != nil {
 		return nil, err
 	}
@@ -240,7 +242,7 @@ func (n *node) now() core.Now {
 func (n *node) post(s core.ShardID, events []core.Event) { n.loops[s].post(events) }
 
 func (n *node) region(f core.FileID) (netsim.Region, bool) {
-	r, ok := n.disk.Region(f)
+	r, ok := n.disks[f.Dir()].Region(f)
 	return diskio.Region(r), ok
 }
 
@@ -291,9 +293,7 @@ func (n *node) shut() {
 	if n.net != nil {
 		n.net.Close()
 	}
-	if n.disk != nil {
-		n.disk.Close()
-	}
+	n.disks.close()
 	if n.jobs != nil {
 		n.jobs.close()
 		n.soon.close()

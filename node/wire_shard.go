@@ -23,7 +23,7 @@ func wire(o *Options, boot core.Boot) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	rec, err := shard.Recover(boot, o.NodeID)
+	rec, err := shard.Recover(boot, o.NodeID, o.others...)
 	if err != nil {
 		return nil, err
 	}

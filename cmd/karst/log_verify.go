@@ -90,7 +90,8 @@ func (s *shownVerify) bad() (n int) {
 }
 
 func verifyDir(root string) (*shownVerify, error) {
-	if _, err := os.Stat(filepath.Join(root, "node")); err != nil {
+	_, err := os.Stat(filepath.Join(root, "node"))
+	if _, other := os.Stat(filepath.Join(root, "directory")); err != nil && other != nil {
 		return nil, catalogue.BadLog.New("%s is no data directory of a node: it has no file \"node\"", root).Wrap(err)
 	}
 	dir, err := openStillDir(root)

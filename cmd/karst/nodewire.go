@@ -15,7 +15,8 @@ import (
 func runNode(ctx context.Context, p *nodePlan) error {
 	o := node.Options{
 		NodeID:      core.NodeID(p.id),
-		Dir:         p.dir,
+		Dir:         p.dirs[0],
+		MoreDirs:    p.dirs[1:],
 		PeerListen:  p.peerListen,
 		Shards:      p.shards,
 		Admin:       p.admin,

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,6 +20,7 @@ import (
 	"github.com/karst-stream/karst/cmd/karst/catalogue"
 	"github.com/karst-stream/karst/cmd/karst/local"
 	"github.com/karst-stream/karst/cmd/karst/settings"
+	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/config"
 )
 
@@ -163,7 +166,7 @@ type topicSpec struct {
 // nodePlan is what one node needs to run, understood and checked.
 type nodePlan struct {
 	id          int32
-	dir         string
+	dirs        []string
 	listeners   []listener
 	peerListen  string
 	peers       []peer
@@ -192,7 +195,7 @@ func (p *nodePlan) shown() (out []string) {
 
 // planNode turns settings into a plan, or says what is missing or contradicts.
 func planNode(v *settings.Values, topics []string) (*nodePlan, error) {
-	p := &nodePlan{dir: v.Text("data"), peerListen: v.Text("peer-listen"), admin: v.Text("admin"), configs: v.Configs()}
+	p := &nodePlan{peerListen: v.Text("peer-listen"), admin: v.Text("admin"), configs: v.Configs()}
 	if !v.Given("node-id") {
 		return nil, catalogue.Missing.New("the node has no number: --node-id is missing")
 	}
@@ -201,8 +204,8 @@ func planNode(v *settings.Values, topics []string) (*nodePlan, error) {
 		return nil, catalogue.BadValue.New("node-id %q is not a number", v.Text("node-id")).Because("from " + v.From("node-id"))
 	}
 	p.id = int32(id)
-	if p.dir == "" {
-		return nil, catalogue.Missing.New("the node has no directory: --data is missing")
+	if err := p.planDirs(v); err != nil {
+		return nil, err
 	}
 	if p.shards, err = strconv.Atoi(v.Text("shards")); err != nil {
 		return nil, catalogue.BadValue.New("shards %q is not a number", v.Text("shards")).Because("from " + v.From("shards"))
@@ -228,6 +231,26 @@ func planNode(v *settings.Values, topics []string) (*nodePlan, error) {
 		p.topics = append(p.topics, spec)
 	}
 	return p, nil
+}
+
+// planDirs takes the data directories apart.
+func (p *nodePlan) planDirs(v *settings.Values) error {
+	p.dirs = list(v.Text("data"))
+	if len(p.dirs) == 0 {
+		return catalogue.Missing.New("the node has no directory: --data is missing")
+	}
+	if n := len(p.dirs); n > core.MaxDirs {
+		return catalogue.BadValue.New("data: %d directories, a node may have %d", n, core.MaxDirs).Because("from " + v.From("data"))
+	}
+	for i, d := range p.dirs {
+		switch j := slices.IndexFunc(p.dirs, func(o string) bool { return filepath.Clean(o) == filepath.Clean(d) }); {
+		case d == "":
+			return catalogue.BadValue.New("data: %q has an empty name in it", v.Text("data")).Because("from " + v.From("data"))
+		case j < i:
+			return catalogue.Contradiction.New("data: %s is named twice", d).Because("from " + v.From("data"))
+		}
+	}
+	return nil
 }
 
 func (p *nodePlan) planPeers(v *settings.Values) error {

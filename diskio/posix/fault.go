@@ -28,6 +28,7 @@ func (k CallKind) String() string {
 
 // Call is one that is about to be made.
 type Call struct {
+	Dir  string // the data directory
 	Kind CallKind
 	Path string // slash-separated, below the data directory
 	Off  int64  // WriteAt, Reserve, ReadAt: where; SetSize: the new size
@@ -43,12 +44,23 @@ type Call struct {
 // into the file itself.
 type Fault func(c Call) (n int64, err error)
 
+// in is the fault that knows the data directory.
+func (f Fault) in(dir string) Fault {
+	if f == nil {
+		return nil
+	}
+	return func(c Call) (int64, error) {
+		c.Dir = dir
+		return f(c)
+	}
+}
+
 // ask puts a call before the fault, when there is one.
 func (f Fault) ask(kind CallKind, path string, off, n int64) (int64, error) {
 	if f == nil {
 		return n, nil
 	}
-	m, err := f(Call{kind, path, off, n})
+	m, err := f(Call{Kind: kind, Path: path, Off: off, N: n})
 	if err == nil {
 		m = max(m, 1) // no call ends well with nothing done
 	}

@@ -75,7 +75,7 @@ func Open(o Options) (*Disk, error) {
 		return nil, err
 	}
 	d := &Disk{o: o, lock: lock, durable: map[string]bool{".": true}, brokens: map[string]core.Errno{}}
-	d.dev = &device{root: o.Dir, before: o.BeforeSync, on: o.OnSync, fault: o.Fault, blocks: reserve}
+	d.dev = &device{root: o.Dir, before: o.BeforeSync, on: o.OnSync, fault: o.Fault.in(o.Dir), blocks: reserve}
 	d.handles.init(d.dev, o.MaxOpen)
 	if err := d.settle(); err != nil {
 		closeFd(lock)
