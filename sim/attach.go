@@ -45,7 +45,7 @@ var karst = driver{
 }
 
 func bootKarst(w *World, n *node) ([]machine, error) {
-	rec, err := shard.Recover(n.disk, n.id)
+	rec, err := shard.Recover(n.disk.Dir(0), n.id, n.others(w.plan.Dirs)...)
 	if err != nil {
 		return nil, err
 	}

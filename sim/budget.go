@@ -51,7 +51,7 @@ func (w *World) mayHarm(id core.NodeID) bool {
 // healthy are the nodes that could serve now, as bits.
 func (w *World) healthy() (set uint64) {
 	for _, n := range w.nodes {
-		ok := n.alive && !n.paused && !n.foreign && !w.lossy(n) && !n.disk.Broken() && !n.disk.Full &&
+		ok := n.alive && !n.paused && !n.foreign && !w.lossy(n) && !n.disk.Broken() && !n.disk.Sick() && !n.away &&
 			n.disk.Latency.Slow <= 1 && !n.disk.Stalled(w.now) && w.net.ReachClients(n.id)
 		if ok {
 			set |= 1 << n.id

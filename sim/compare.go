@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/record"
+	diskfake "github.com/karst-stream/karst/diskio/fake"
 )
 
 // written is how long what is committed may lie in journals before it is in segments as well.
@@ -35,7 +37,7 @@ func (w *World) compareDisks() (id, what string) {
 		}
 	}
 	for _, n := range nodes {
-		for _, f := range n.disk.List() {
+		for _, f := range n.files() {
 			if isSegment(f.Path) || isIndex(f.Path) {
 				if s, ok := sizes[f.Path]; !ok || f.Size < s {
 					sizes[f.Path] = f.Size
@@ -45,7 +47,7 @@ func (w *World) compareDisks() (id, what string) {
 	}
 	first := nodes[0]
 	harmed := slices.ContainsFunc(nodes, func(n *node) bool { return n.disk.Harmed() })
-	for _, f := range first.disk.List() {
+	for _, f := range first.files() {
 		if !isSegment(f.Path) && (harmed || !isIndex(f.Path)) {
 			continue
 		}
@@ -70,12 +72,26 @@ func (w *World) compareDisks() (id, what string) {
 	return "", ""
 }
 
+// files are those of all data directories of a node: a partition lies in any of them.
+func (n *node) files() []core.FileInfo {
+	list := n.disk.List()
+	for i := range list {
+		_, list[i].Path = diskfake.Split(list[i].Path)
+	}
+	slices.SortStableFunc(list, func(a, b core.FileInfo) int { return strings.Compare(a.Path, b.Path) })
+	return list
+}
+
 // read fills b with the beginning of a file; nothing and false when the file has not as much.
 func read(n *node, path string, b []byte) ([]byte, bool) {
-	if _, err := n.disk.ReadAt(path, 0, b); err != core.OK {
-		return nil, false
+	for k := range core.MaxDirs {
+		if _, err := n.disk.Dir(k).ReadAt(path, 0, b); err == core.OK {
+			return b, true
+		} else if err != core.ErrGone {
+			break
+		}
 	}
-	return b, true
+	return nil, false
 }
 
 func differ(a, b []byte) int {

@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/karst-stream/karst/core"
@@ -63,6 +64,35 @@ func init() {
 		}}
 	specs[Rejoin] = spec{name: "rejoin", node: true, n: "1: the old disk is put back in the end", hi: 1, harm: true, begin: rejoin}
 	specs[OldDisk] = spec{name: "old-disk", node: true, span: true, harm: true, begin: copyDisk, end: putBack}
+	specs[DirError] = spec{name: "dir-error", node: true, span: true, begin: onLastDir(func(n *node, last uint32) { n.disk.DeadDirs = last }),
+		end: func(w *World, f *Fault) { // its disk is replaced by a good one with what was synced
+			n := w.nodes[f.Node]
+			n.disk.DeadDirs = 0
+			if n.alive {
+				w.stop(n, false)
+				w.start(n)
+			}
+		}}
+	specs[DirFull] = spec{name: "dir-full", node: true, span: true, begin: onLastDir(func(n *node, last uint32) { n.disk.FullDirs = last }),
+		end: func(w *World, f *Fault) { w.nodes[f.Node].disk.FullDirs = 0 }}
+	specs[DirAway] = spec{name: "dir-away", node: true, span: true,
+		begin: func(w *World, f *Fault) bool {
+			n := w.nodes[f.Node]
+			if w.plan.Dirs < 2 || n.foreign || n.away {
+				return false
+			}
+			w.stop(n, false)
+			n.away = true
+			w.start(n)
+			return true
+		},
+		end: func(w *World, f *Fault) {
+			if n := w.nodes[f.Node]; n.away {
+				w.stop(n, false)
+				n.away = false
+				w.start(n)
+			}
+		}}
 	specs[WrongDisk] = spec{name: "wrong-disk", node: true, peer: true, span: true, begin: mountOther,
 		end: func(w *World, f *Fault) {
 			n := w.nodes[f.Node]
@@ -70,6 +100,29 @@ func init() {
 			n.disk, n.spare, n.foreign = n.spare, nil, false
 			w.start(n)
 		}}
+}
+
+// onLastDir is the beginning of what befalls the last of several data directories.
+func onLastDir(f func(n *node, last uint32)) func(*World, *Fault) bool {
+	return func(w *World, x *Fault) bool {
+		if w.plan.Dirs < 2 {
+			return false
+		}
+		f(w.nodes[x.Node], 1<<(w.plan.Dirs-1))
+		return true
+	}
+}
+
+// others are the data directories beside the first, as a start finds them.
+func (n *node) others(dirs int) (list []shard.Dir) {
+	for k := 1; k < dirs; k++ {
+		d := shard.Dir{Path: "dir" + strconv.Itoa(k), Boot: n.disk.Dir(k)}
+		if n.away && k == dirs-1 {
+			d.Boot, d.Err = nil, "it is not mounted"
+		}
+		list = append(list, d)
+	}
+	return list
 }
 
 // rejoin empties a disk and starts the node as somebody who knows that it is empty. Until all groups have taken
@@ -191,7 +244,10 @@ func isSegment(path string) bool { return strings.HasSuffix(path, ".log") }
 
 func isIndex(path string) bool { return strings.HasSuffix(path, "index") }
 
-func isJournal(path string) bool { return strings.HasPrefix(path, "journal/") }
+func isJournal(name string) bool {
+	_, path := diskfake.Split(name)
+	return strings.HasPrefix(path, "journal/")
+}
 
 // uncovered says whether a byte of a segment is one that no checksum of Kafka's covers: offset, length,
 // epoch and magic of a batch. A client that reads them rotten cannot know (docs/found.md).

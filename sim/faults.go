@@ -56,6 +56,9 @@ const (
 	RotJournal                   // N bits of journals and identity flip
 	RotSealed                    // N bits of journals flip, in frames that later ones tell of
 	Rejoin                       // an empty disk takes the place of a disk, and the node starts with --rejoin
+	DirError                     // every sync in a node's last data directory fails
+	DirFull                      // nothing in a node's last data directory can grow
+	DirAway                      // a node runs without its last data directory
 	faultKinds
 )
 
@@ -178,10 +181,14 @@ func (w *World) calm() {
 			w.stop(n, true)
 			n.disk, n.spare, n.foreign = n.spare, nil, false
 		}
-		n.fuse, n.disk.Full = 0, false
+		n.fuse = 0
 		n.disk.Disarm()
 		if !w.inCore(n.id) {
 			continue
+		}
+		if n.away {
+			w.stop(n, false)
+			n.away = false
 		}
 		if n.alive && n.disk.Broken() { // what a failed sync took offline comes back with another process only
 			w.stop(n, false)

@@ -42,6 +42,7 @@ type node struct {
 	emptied  uint32          // the last life before that
 	joinedAt core.Mono       // since when all have; 0: not all
 	spare    *diskfake.Disk  // its own, while foreign
+	away     bool            // its last data directory is not there
 	foreign  bool            // it has another node's disk
 	old      *diskfake.Image // of its disk, to be put back
 	start    uint32          // the counter of its present start, as its disk has it
@@ -441,7 +442,7 @@ func (w *World) heard(n *node, s core.ShardID, e *core.Effect) {
 	if w.opts.Trace != nil {
 		fmt.Fprintf(w.opts.Trace, "%13.6f n%d.%d note %s\n", seconds(w.now), n.id, s, e.Text)
 	}
-	if e.N >= 8 && strings.Contains(e.Text, "partition offline") && !n.disk.Broken() && !w.lossy(n) && w.plan.Liars == 0 {
+	if e.N >= 8 && strings.Contains(e.Text, "partition offline") && !n.disk.Broken() && !n.away && !w.lossy(n) && w.plan.Liars == 0 {
 		w.failAt("offline", "node %d, whose disk is well: %s", n.id, e.Text)
 	}
 }

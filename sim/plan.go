@@ -69,6 +69,7 @@ type Plan struct {
 	Core       uint64 // the nodes that heal in the end, as bits: a majority, which must converge
 	Packed     int64  // one record in Packed comes in a compressed batch, which is stored uncompressed; 0: none
 	Beyond     bool   // faults may exceed the budget: the cluster may refuse for good, and still not lie
+	Dirs       int    // data directories of a node
 	Faults     []Fault
 }
 
@@ -129,7 +130,8 @@ func (p *Plan) counts() []smallNumber {
 		{"nodes", &p.Nodes, 1, mostNodes, "brokers"}, {"shards", &p.Shards, 1, 16, "of each broker"},
 		{"partitions", &p.Partitions, 1, 1000, "of the topic"},
 		{"factor", &p.Factor, 1, mostNodes, "copies of a partition: as many as there are nodes"},
-		{"liars", &p.Liars, 0, mostNodes, "disks that say that they synced, and did not"}}
+		{"liars", &p.Liars, 0, mostNodes, "disks that say that they synced, and did not"},
+		{"dirs", &p.Dirs, 1, 3, "data directories of each broker"}}
 }
 
 // String is the plan, a line for each thing, as ParsePlan reads it.
@@ -178,7 +180,7 @@ const (
 // error names the line and what would be right.
 func ParsePlan(text string) (Plan, error) {
 	r := planReader{lines: map[string]int{},
-		p: Plan{For: minute, Nodes: 3, Shards: 1, Partitions: 8, Rate: 200, MaxRecord: 300}}
+		p: Plan{For: minute, Nodes: 3, Shards: 1, Partitions: 8, Dirs: 1, Rate: 200, MaxRecord: 300}}
 	no := 0
 	for line := range strings.Lines(text) {
 		no++

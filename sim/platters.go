@@ -6,6 +6,7 @@ import (
 	"github.com/karst-stream/karst/checker"
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/journal"
+	diskfake "github.com/karst-stream/karst/diskio/fake"
 )
 
 // platters recovers every node's journals as a loss of power now would leave them at worst, and asks
@@ -16,13 +17,13 @@ func (w *World) platters() {
 	}
 	copies := map[core.GroupID][]checker.Platter{}
 	for _, n := range w.nodes {
-		found, err := journal.Recover(n.own().Platter())
+		groups, err := w.groupsOn(n.own().Platter())
 		if err != nil {
 			w.failAt("I5", "the platter of node %d cannot be recovered: %v", n.id, err)
 			return
 		}
-		for i := range found.Groups {
-			g := &found.Groups[i]
+		for i := range groups {
+			g := &groups[i]
 			if g.Damaged != "" || g.Gone {
 				continue // it will not vote: as good as not there
 			}
@@ -37,6 +38,18 @@ func (w *World) platters() {
 	w.result.Platters++
 }
 
+// groupsOn is what the journals of a disk hold, of all its data directories.
+func (w *World) groupsOn(d *diskfake.Disk) (groups []journal.Group, err error) {
+	for k := range w.plan.Dirs {
+		found, err := journal.Recover(d.Dir(k))
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, found.Groups...)
+	}
+	return groups, nil
+}
+
 // settle tells the judge which of the groups that it doubts are there no more: those that no node which
 // must have converged knows, as its disk stands.
 func (w *World) settle() {
@@ -48,13 +61,13 @@ func (w *World) settle() {
 		if !w.inCore(n.id) {
 			continue
 		}
-		found, err := journal.Recover(n.own())
+		groups, err := w.groupsOn(n.own())
 		if err != nil {
 			w.failAt("I5", "the disk of node %d cannot be recovered: %v", n.id, err)
 			return
 		}
-		for i := range found.Groups {
-			there[found.Groups[i].ID] = there[found.Groups[i].ID] || !found.Groups[i].Gone
+		for i := range groups {
+			there[groups[i].ID] = there[groups[i].ID] || !groups[i].Gone
 		}
 	}
 	w.judge.Settle(func(g core.GroupID) bool { return !there[g] })

@@ -13,7 +13,7 @@ import (
 // of each run, at its end, is quieter than the rest, so that deep states are reached.
 func Swarm(seed uint64, redraw int, length core.Mono) Plan {
 	rng := det.New(seed+uint64(redraw)<<40, "swarm")
-	p := Plan{Seed: seed, Redraw: redraw, For: length, Nodes: 3, Shards: int(rng.Between(1, 2)), Partitions: 8, Factor: 3,
+	p := Plan{Seed: seed, Redraw: redraw, For: length, Nodes: 3, Shards: int(rng.Between(1, 2)), Partitions: 8, Factor: 3, Dirs: 1,
 		Rate: 200, MaxRecord: rng.Between(60, 500), EndPower: rng.Chance(1, 2), Core: 7}
 	p.Loads = workload.DrawLoads(rng)
 	if rng.Chance(1, 3) {
@@ -48,6 +48,14 @@ func Swarm(seed uint64, redraw int, length core.Mono) Plan {
 	p.Loads = append(p.Loads, workload.DrawLater(rng)...)
 	for _, d := range late {
 		if rng.Chance(1, d.of) {
+			for range s.times(d.lo, d.hi) {
+				s.add(d.kind, d.short, d.long, d.n(rng))
+			}
+		}
+	}
+	if rng.Chance(1, 4) {
+		p.Dirs = 2
+		for _, d := range lastDir {
 			for range s.times(d.lo, d.hi) {
 				s.add(d.kind, d.short, d.long, d.n(rng))
 			}
@@ -152,6 +160,13 @@ var draws = []draw{
 // late are drawn after everything else: seeds without them are the runs that they were.
 var late = []draw{
 	{Rejoin, 5, 1, 3, 0, 0, func(rng *det.Rand) int64 { return int64(b2u(rng.Chance(1, 4))) }},
+}
+
+// lastDir are drawn for nodes with several data directories.
+var lastDir = []draw{
+	{DirError, 1, 0, 2, sec, 8 * sec, none},
+	{DirFull, 1, 0, 2, sec, 8 * sec, none},
+	{DirAway, 1, 0, 2, sec, 8 * sec, none},
 }
 
 // times scales a count per minute to the length of the run; what is there in a minute is there once.

@@ -8,7 +8,9 @@ import (
 // damage is what a disk does beside losing power: what is wrong with it, and what waits to happen to
 // the next sync.
 type damage struct {
-	Full       bool // nothing grows: writes beyond a file's end, new files and reservations fail with ErrNoSpac
+	Full       bool   // nothing grows: writes beyond a file's end, new files and reservations fail with ErrNoSpac
+	FullDirs   uint32 // the same in these directories only, as bits
+	DeadDirs   uint32 // every sync in these directories fails
 	stalled    core.Mono
 	loseNext   bool
 	strayNext  bool
@@ -22,6 +24,11 @@ type damage struct {
 	Spares func(path string, at int64) bool
 }
 
+func (d *Disk) full(name string) bool { return d.Full || within(d.FullDirs, name) }
+
+// Sick says whether something is wrong in some directory now.
+func (d *Disk) Sick() bool { return d.Full || d.FullDirs|d.DeadDirs != 0 }
+
 // Stall makes every operation asked for from now on wait until an instant.
 func (d *Disk) Stall(until core.Mono) { d.stalled = max(d.stalled, until) }
 
@@ -29,7 +36,10 @@ func (d *Disk) Stall(until core.Mono) { d.stalled = max(d.stalled, until) }
 func (d *Disk) Stalled(now core.Mono) bool { return d.stalled > now }
 
 // Disarm forgets what waited to happen, and ends a stall for what is asked for from now on.
-func (d *Disk) Disarm() { d.loseNext, d.strayNext, d.fail, d.stalled = false, false, false, 0 }
+func (d *Disk) Disarm() {
+	d.loseNext, d.strayNext, d.fail, d.stalled = false, false, false, 0
+	d.Full, d.FullDirs, d.DeadDirs = false, 0, 0
+}
 
 // Unsaid is how long bytes are spared by damage (rot, and lost or stray writes as a crash shows them) after
 // their sync. A node that finds its newest write gone cannot tell that from a torn one before something that

@@ -90,6 +90,7 @@ func (d *Disk) Submit(now core.Mono, e *core.Effect, vec []core.Ref) core.Mono {
 		d.open[e.File] = h
 	}
 	if o.kind == core.Create {
+		o.path = nameIn(o.file.Dir(), o.path)
 		h.path = o.path
 	}
 	if o.over = 0; h.f != nil {
@@ -156,7 +157,7 @@ func (d *Disk) do(h *handle, o *op, ev *core.Event) core.Errno {
 		if errno != core.OK {
 			return errno
 		}
-		if room := h.f.size - o.off; d.Full && int64(len(b)) > room {
+		if room := h.f.size - o.off; d.full(h.f.path) && int64(len(b)) > room {
 			d.Faults.NoRoom++
 			if room > 0 {
 				h.f.write(o.off, b[:d.rng.N(room)])
@@ -166,7 +167,7 @@ func (d *Disk) do(h *handle, o *op, ev *core.Event) core.Errno {
 		h.f.write(o.off, b)
 		size = int64(len(b))
 	case core.Truncate:
-		if d.Full && o.off > h.f.size {
+		if d.full(h.f.path) && o.off > h.f.size {
 			d.Faults.NoRoom++
 			return core.ErrNoSpac
 		}
@@ -193,7 +194,7 @@ func (d *Disk) do(h *handle, o *op, ev *core.Event) core.Errno {
 }
 
 func (d *Disk) sync(f *file) core.Errno {
-	if d.fail {
+	if d.fail || within(d.DeadDirs, f.path) {
 		d.fail, d.broken = false, true
 		d.Faults.SyncErrors++
 		f.failSync(d.rng)
@@ -240,7 +241,7 @@ func (d *Disk) gatherWrite(refs []core.Ref) ([]byte, core.Errno) {
 
 func (d *Disk) create(h *handle, o *op) core.Errno {
 	f := d.files[o.path]
-	if f == nil && d.Full {
+	if f == nil && d.full(o.path) {
 		d.Faults.NoRoom++
 		return core.ErrNoSpac
 	}
@@ -431,7 +432,7 @@ func (d *Disk) ReadAt(name string, off int64, b []byte) (int, core.Errno) {
 }
 
 // Platter is the disk as a power loss now would leave it at worst, for checkers to open.
-func (d *Disk) Platter() core.Boot {
+func (d *Disk) Platter() *Disk {
 	p := New(det.New(0, "platter"))
 	for _, f := range d.sorted() {
 		if f.entry {
