@@ -62,7 +62,7 @@ func (s *Shard) open(v *volume, g *journal.Group) {
 	if g.Gone || shardOf(g.ID, hash, s.cfg.Shards) != s.cfg.Shard || s.groups.At(g.ID) != nil {
 		return
 	}
-	h := &hosted{Shard: s, vol: v, group: g.ID, dir: g.Mark.Name, hash: hash}
+	h := &hosted{Shard: s, vol: v, needs: 1 << v.n, group: g.ID, dir: g.Mark.Name, hash: hash}
 	s.groups.Set(g.ID, h)
 	set := unsettled
 	if g.ID == core.MetaGroup {
@@ -70,11 +70,9 @@ func (s *Shard) open(v *volume, g *journal.Group) {
 	}
 	if o := s.twice(v, g.ID); o != nil {
 		markTwice.Hit()
-		h.absent = true
+		h.needs |= 1 << o.n
 		h.r = replica.Broken(s.replicaConfig(h, g.Mark.TopicID, set), h, "it lies in two data directories, "+v.path+" and "+o.path+
 			": one of them is a copy; stop the node and bring back what was in the other before")
-		delete(v.stray, h.dir)
-		delete(o.stray, h.dir)
 		return
 	}
 	h.r = replica.Open(s.replicaConfig(h, g.Mark.TopicID, set), h, g, v.stray[g.Mark.Name], v.boot)
@@ -112,7 +110,7 @@ func (s *Shard) bootProgress() {
 func (s *Shard) bootOf(v *volume) bool {
 	for _, g := range s.groups.Keys() {
 		h := s.groups.At(g)
-		if h.vol == v && !h.absent && (h.r.Offline() != "" || !h.r.Began()) {
+		if h.needs>>v.n&1 != 0 && (h.r.Offline() != "" || !h.r.Began()) {
 			return false
 		}
 	}
@@ -151,7 +149,7 @@ func (s *Shard) bearMeta() {
 		voters = append(voters, core.NewRaftID(1, n))
 	}
 	if lost := s.rec.Found.Lost; lost != "" {
-		h := &hosted{Shard: s, vol: s.vols[0], group: core.MetaGroup, dir: metaDir, hash: hashDir(metaDir)}
+		h := &hosted{Shard: s, vol: s.vols[0], needs: 1, group: core.MetaGroup, dir: metaDir, hash: hashDir(metaDir)}
 		s.groups.Set(core.MetaGroup, h)
 		h.r = replica.Broken(s.replicaConfig(h, [16]byte{}, unsettled), h, "the journal lost its records: "+lost)
 		s.hostedNow(h)
@@ -164,7 +162,7 @@ func (s *Shard) bearMeta() {
 }
 
 func (s *Shard) birth(v *volume, g core.GroupID, dir string, topic [16]byte, voters []core.RaftID, set replica.Settings) {
-	h := &hosted{Shard: s, vol: v, group: g, dir: dir, hash: hashDir(dir)}
+	h := &hosted{Shard: s, vol: v, needs: 1 << v.n, group: g, dir: dir, hash: hashDir(dir)}
 	s.groups.Set(g, h)
 	h.r = replica.Birth(s.replicaConfig(h, topic, set), h, voters)
 	s.hostedNow(h)
@@ -260,12 +258,12 @@ func (s *Shard) host(t *meta.Topic, i int32) {
 		s.groups.At(p.Group) != nil || !s.settled {
 		return
 	}
-	if lost := s.lost(); lost != "" && (s.arriving || s.strays(dir)) {
+	if lost, in := s.lost(); lost != "" && (s.arriving || s.strays(dir)) {
 		// Its files are here, or it may have been, but what was known of it is lost: damaged, not new.
-		if s.rec.Missing != "" {
+		if in == 0 {
 			markDirAway.Hit()
 		}
-		h := &hosted{Shard: s, vol: s.vols[0], absent: true, group: p.Group, dir: dir, hash: hashDir(dir)}
+		h := &hosted{Shard: s, vol: s.vols[0], needs: in, group: p.Group, dir: dir, hash: hashDir(dir)}
 		s.groups.Set(p.Group, h)
 		h.r = replica.Broken(s.replicaConfig(h, t.ID, s.settings(t)), h, lost)
 		return

@@ -43,6 +43,9 @@ type rigNode struct {
 	holds   bool  // writes of the identity wait in held
 	held    []func()
 	rejoin  bool // start --rejoin
+	dirs    int  // data directories; 0: one
+	away    bool // the last of them is not there
+	dead    bool // every sync in it fails
 }
 
 // rigDisk keeps every byte at once: what is synced or not is the simulator's matter.
@@ -110,7 +113,7 @@ func (r *rig) peers() (ids []core.NodeID) {
 
 func (r *rig) start(n *rigNode) {
 	r.t.Helper()
-	rec, err := Recover(n.disk, n.id)
+	rec, err := n.recover()
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -203,6 +206,15 @@ func gather(n *rigNode, vec []core.Ref) (b []byte) {
 func (r *rig) do(n *rigNode, k core.ShardID, e *core.Effect, vec []core.Ref) {
 	done := core.Event{Kind: core.DiskDone, Op: e.Op}
 	path := n.files[e.File]
+	if n.dead && e.Sync && e.File.Dir() == n.dirs-1 {
+		for _, x := range vec {
+			x.Release()
+		}
+		if done.Err = core.ErrIO; e.Op != 0 {
+			n.post(k, done)
+		}
+		return
+	}
 	if n.noRoom(e, vec) {
 		for _, x := range vec {
 			x.Release()
@@ -213,9 +225,10 @@ func (r *rig) do(n *rigNode, k core.ShardID, e *core.Effect, vec []core.Ref) {
 	}
 	switch e.Kind {
 	case core.Create:
-		n.files[e.File] = e.Path
-		if n.disk[e.Path] == nil {
-			n.disk[e.Path] = []byte{}
+		path = inDir(e.File.Dir(), e.Path)
+		n.files[e.File] = path
+		if n.disk[path] == nil {
+			n.disk[path] = []byte{}
 		}
 	case core.Write:
 		b, off := gather(n, vec), int(e.Off)

@@ -20,7 +20,7 @@ func (n *rigNode) used() (size int64) {
 
 // noRoom says that an effect finds the disk full: whatever makes a file longer does, and a new file.
 func (n *rigNode) noRoom(e *core.Effect, vec []core.Ref) bool {
-	if n.room == 0 {
+	if n.room == 0 || n.dirs > 1 && e.File.Dir() != n.dirs-1 {
 		return false
 	}
 	path := n.files[e.File]
@@ -28,7 +28,7 @@ func (n *rigNode) noRoom(e *core.Effect, vec []core.Ref) bool {
 	grows := int64(0)
 	switch e.Kind {
 	case core.Create:
-		_, there = n.disk[e.Path]
+		_, there = n.disk[inDir(e.File.Dir(), e.Path)]
 		return !there && n.used() >= n.room
 	case core.Write:
 		if !there {

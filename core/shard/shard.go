@@ -134,7 +134,7 @@ type hosted struct {
 	*Shard
 	r        *replica.Replica
 	vol      *volume
-	absent   bool // it may be in a directory that is not there: nothing of it is in vol
+	needs    uint32 // directories whose old journals must stay until it has begun, as bits
 	group    core.GroupID
 	dir      string
 	hash     uint32

@@ -245,16 +245,18 @@ func (s *Shard) volumeFor(b birth) *volume {
 	return nil
 }
 
-// lost says why a partition that is found nowhere may still have been here: "" when it cannot.
-func (s *Shard) lost() string {
-	why := ""
+// lost says why a partition that is found nowhere may still have been here, "" when it cannot; and which
+// directories' old journals say so, for the next start as well.
+func (s *Shard) lost() (why string, in uint32) {
 	for _, v := range s.vols {
-		why = cmp.Or(why, v.found.Lost)
+		if v.found.Lost != "" {
+			why, in = cmp.Or(why, v.found.Lost), in|1<<v.n
+		}
 	}
 	if why != "" {
-		return "the journal lost its records: " + why
+		return "the journal lost its records: " + why, in
 	}
-	return s.rec.Missing
+	return s.rec.Missing, 0
 }
 
 // strays says whether files of a partition lie anywhere.
