@@ -71,6 +71,7 @@ func (t teller) Tell(visit func(name string, value int64)) {
 	visit("peers_suspect", int64(s.Suspects))
 	visit("batches_stalled", int64(s.Stalled))
 	visit("files_waiting_for_room", int64(s.NoRoom))
+	visit("data_directories_failed", int64(s.DirsFailed))
 }
 
 func sorted(m map[string]string) (kvs []config.KV) {

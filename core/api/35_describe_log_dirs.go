@@ -10,7 +10,7 @@ import "github.com/karst-stream/karst/core/wire"
 //     topic of which nothing is left, and the metadata log, which Kafka's brokers do not count as theirs.
 //   - The size counts whole batches up to the end of the log, also those that the journal still holds, but
 //     not the files that wait for their removal.
-//   - A directory that failed is KAFKA_STORAGE_ERROR, without partitions.
+//   - A directory that failed is KAFKA_STORAGE_ERROR, and its partitions, which do not work, are left out.
 //   - The lag is what the end of the log lacks to the high watermark: nothing.
 //
 // Version notes:

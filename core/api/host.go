@@ -70,7 +70,7 @@ type LogDir struct {
 	Total  int64  // bytes of its volume
 	Usable int64  // of them: that may still be used
 	Held   []Held
-	Failed bool // nothing in it can be used
+	Failed bool // no partition is born in it, and of those that live there only Held still work
 }
 
 // Held is one partition of which this node has a copy.

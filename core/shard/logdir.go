@@ -30,7 +30,7 @@ func (s *Shard) LogDirs(done func([]api.LogDir)) {
 		for n := range ds {
 			d := &ds[n]
 			if s.dirs[n].failed != "" {
-				*d = api.LogDir{Path: d.Path, Total: -1, Usable: -1, Failed: true}
+				d.Failed, d.Total, d.Usable = true, -1, -1
 			}
 			slices.SortFunc(d.Held, func(a, b api.Held) int {
 				return cmp.Or(cmp.Compare(a.Topic.Name, b.Topic.Name), cmp.Compare(a.Index, b.Index))

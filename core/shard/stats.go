@@ -18,6 +18,7 @@ type Stats struct {
 	Suspects      int    // peers that the failure detector gave up
 	Stalled       int    // produced batches that wait for room in the window
 	NoRoom        int    // files with operations that wait for room on the disk
+	DirsFailed    int    // data directories of the node that cannot be used
 }
 
 // Stats counts; it is called between steps, by the goroutine that steps.
@@ -25,6 +26,11 @@ func (s *Shard) Stats() Stats {
 	st := Stats{Partitions: s.groups.Len(), Connections: s.conns.Len(), WindowBytes: s.window.Bytes,
 		WindowEntries: s.window.Entries, Suspects: s.suspects.Len(), Stalled: len(s.stalled),
 		NoRoom: len(s.disk.waiting)}
+	for _, d := range s.dirs {
+		if d.failed != "" {
+			st.DirsFailed++
+		}
+	}
 	for _, v := range s.vols {
 		st.JournalFrames += v.jrn.Seq()
 	}

@@ -273,12 +273,19 @@ func TestADirectoryThatIsNotThere(t *testing.T) {
 		if round > 1 && (m["new-0"] != "0" || m["new-1"] != "0") {
 			t.Errorf("round %d: %v", round, m)
 		}
+		if round == 3 {
+			r.createTopic("late", 2, 3)
+			r.run(core.Second)
+			if m := n.homes(); m["late-0"] != "0" || m["late-1"] != "0" {
+				t.Errorf("born in an empty directory in the place of another: %v", m)
+			}
+		}
 	}
 	r.kill(n)
 	n.move("@1/", "rest/")
 	n.move("away/", "@1/")
 	r.start(n)
-	r.until("all is well", 10*core.Second, func() bool { m := n.homes(); return count(m, "1") == 3 && count(m, "0") == 6 })
+	r.until("all is well", 10*core.Second, func() bool { m := n.homes(); return count(m, "1") == 3 && count(m, "0") == 8 })
 	r.produceTo(6)
 }
 
