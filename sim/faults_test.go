@@ -34,6 +34,9 @@ func TestEveryFault(t *testing.T) {
 		t.Run(k.String(), func(t *testing.T) {
 			t.Parallel()
 			plan := "seed 7\nreplay-max 500000000\nend-power\n"
+			if k == DirError || k == DirFull || k == DirAway {
+				plan += "dirs 2\n"
+			}
 			if k == Rot { // of what was synced some time ago; a start syncs segments, which else wait for a checkpoint
 				plan += "for 6s\nfault 400ms kill n1 for 50ms\nfault 5s"
 			} else {

@@ -54,7 +54,7 @@ type Result struct {
 // Crashes counts the faults that ended a process at a moment that it did not choose; a loss of power
 // everywhere is one. Aimed crashes, crash loops and rolling ones come as kills and losses of power.
 func (r *Result) Crashes() int64 {
-	return r.sum(Kill, Power, PowerAll, Boundary, Wipe, OldDisk, WrongDisk, Rejoin)
+	return r.sum(Kill, Power, PowerAll, Boundary, Wipe, OldDisk, WrongDisk, Rejoin, DirAway)
 }
 
 // Cuts counts partitions of the network. Flapping and swizzling come as cuts.

@@ -235,7 +235,9 @@ func planNode(v *settings.Values, topics []string) (*nodePlan, error) {
 
 // planDirs takes the data directories apart.
 func (p *nodePlan) planDirs(v *settings.Values) error {
-	p.dirs = list(v.Text("data"))
+	for _, d := range list(v.Text("data")) {
+		p.dirs = append(p.dirs, strings.TrimSpace(d))
+	}
 	if len(p.dirs) == 0 {
 		return catalogue.Missing.New("the node has no directory: --data is missing")
 	}

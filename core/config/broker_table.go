@@ -9,7 +9,7 @@ var nodeTable = []Key{
 		Doc: "HOST:PORT of the administration listener: /livez, /readyz, /metrics, pprof. Without it there is none."},
 	{Name: "advertise", Kafka: []string{"advertised.listeners"}, Type: List, Null: true, Scope: Node, Flag: "advertise",
 		Doc: "[NAME://]HOST:PORT that clients are told for each listener; without it, the address that the client dialled."},
-	{Name: "data", Kafka: []string{"log.dirs", "log.dir"}, Type: List, Null: true, Scope: Node, Flag: "data",
+	{Name: "data", Kafka: []string{"log.dirs", "log.dir"}, Type: String, Null: true, Scope: Node, Flag: "data",
 		Doc: "The directory that holds everything the node keeps, or several, separated by commas: each partition lives in " +
 			"one, and the first holds the metadata as well. They belong to one node of one cluster."},
 	{Name: "listen", Kafka: []string{"listeners"}, Type: List, Default: "PLAINTEXT://:9092", Scope: Node, Flag: "listen",
