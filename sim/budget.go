@@ -35,7 +35,7 @@ func (p *Plan) overBudget() *flaw {
 }
 
 // lossy says whether what was durable on n's disk may be gone, or is not there again yet.
-func (w *World) lossy(n *node) bool { return n.lost || n.joining || n.disk.Harmed() }
+func (w *World) lossy(n *node) bool { return n.lost || n.joining || n.own().Harmed() }
 
 // mayHarm says whether a fault that destroys what is durable may meet a node now.
 func (w *World) mayHarm(id core.NodeID) bool {

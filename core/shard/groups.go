@@ -165,6 +165,7 @@ func (s *Shard) birth(v *volume, g core.GroupID, dir string, topic [16]byte, vot
 	h := &hosted{Shard: s, vol: v, needs: 1 << v.n, group: g, dir: dir, hash: hashDir(dir)}
 	s.groups.Set(g, h)
 	h.r = replica.Birth(s.replicaConfig(h, topic, set), h, voters)
+	s.bornIn(v, g)
 	s.hostedNow(h)
 }
 

@@ -46,6 +46,7 @@ type rigNode struct {
 	dirs    int  // data directories; 0: one
 	away    bool // the last of them is not there
 	dead    bool // every sync in it fails
+	ill     bool // every sync in the first fails, but those of the file "node"
 }
 
 // rigDisk keeps every byte at once: what is synced or not is the simulator's matter.
@@ -206,7 +207,7 @@ func gather(n *rigNode, vec []core.Ref) (b []byte) {
 func (r *rig) do(n *rigNode, k core.ShardID, e *core.Effect, vec []core.Ref) {
 	done := core.Event{Kind: core.DiskDone, Op: e.Op}
 	path := n.files[e.File]
-	if n.dead && e.Sync && e.File.Dir() == n.dirs-1 {
+	if e.Sync && (n.dead && e.File.Dir() == n.dirs-1 || n.ill && e.File.Dir() == 0 && path != identityPath) {
 		for _, x := range vec {
 			x.Release()
 		}

@@ -36,6 +36,7 @@ type volume struct {
 	sealTo   uint64    // of a stop
 	unsealed []*hosted // wrote since the last seal
 	bootTold bool
+	broke    bool // its journal failed, and that was told
 
 	going map[string]int             //det:ok looked up, never ranged: removals outstanding, by directory of a partition
 	stray map[string][]core.FileInfo //det:ok looked up, never ranged: segment files that no group owns
@@ -129,6 +130,10 @@ func (h *hosted) full() bool { return (h.Shard.room.dirs|h.Shard.room.node)>>h.v
 
 // journalBroke takes what lives in a directory offline on this shard, or on all: see above.
 func (s *Shard) journalBroke(v *volume, err core.Errno) {
+	if v.broke {
+		return
+	}
+	v.broke = true
 	s.note(8, "msg=\"the journal of a shard failed: its partitions go offline on this node\" dir="+strconv.Quote(v.path)+
 		" err="+strconv.Quote(err.String())+" try=\"look at the disk (dmesg), then restart the node; what was synced is read again\"")
 	why := "the journal failed: " + err.String()
@@ -207,6 +212,13 @@ func (s *Shard) tellWhere() {
 			t.home.where.Set(g, dirs[i])
 		}
 	})
+}
+
+// bornIn tells shard 0 where a partition begins.
+func (s *Shard) bornIn(v *volume, g core.GroupID) {
+	if len(s.dirs) > 1 && g != core.MetaGroup {
+		s.on(0, func(t *Shard) { t.home.where.Set(g, v.n) })
+	}
 }
 
 // forgetWhere is called when a partition does not live here any more, or was not born after all.

@@ -177,6 +177,39 @@ func TestADirectoryFailsAlone(t *testing.T) {
 	r.produceTo(6)
 }
 
+// When the journals of the first directory fail, its partitions and the node's copy of the metadata log are gone
+// until the next start; those in the second are served.
+func TestTheFirstDirectoryFails(t *testing.T) {
+	r := newRigOf(t, 3, 1, 2)
+	r.createTopic("events", 4, 3)
+	r.run(core.Second)
+	n := r.nodes[1]
+	n.ill = true
+	r.produceTo(4)
+	r.until("the first directory has failed", 5*core.Second, func() bool { return n.shards[0].dirs[0].failed != "" })
+	r.run(core.Second)
+	r.produceTo(4)
+	r.run(core.Second)
+	m := n.homes()
+	if count(m, "offline: the journal failed") != 3 || count(m, "1") != 2 || count(map[string]string{"": m[metaDir]}, "offline") != 1 {
+		t.Errorf("%v", m)
+	}
+	for p := range int32(4) {
+		g := r.nodes[0].shards[0].view.Topic("events").Partitions[p].Group
+		want := m[fmt.Sprintf("events-%d", p)] == "1"
+		r.until("the right replicas are in sync", 20*core.Second, func() bool {
+			r.run(core.Second)
+			r.produceTo(4)
+			return slices.Contains(r.led("events", p).shards[0].groups.At(g).r.Info().ISR, n.id) == want
+		})
+	}
+	r.kill(n)
+	n.ill = false
+	r.start(n)
+	r.until("all is well", 10*core.Second, func() bool { m := n.homes(); return count(m, "1") == 2 && count(m, "0") == 3 })
+	r.produceTo(4)
+}
+
 // Without room in the second directory its partitions are read-only on that node, and get nothing from their
 // leaders; those in the first go on, and the other nodes know which is which.
 func TestADirectoryIsFullAlone(t *testing.T) {
