@@ -32,11 +32,11 @@ func newLogRepair() *cobra.Command {
 	var out output
 	var dry bool
 	c := &cobra.Command{
-		Use:     "repair DATA-DIRECTORY --dry-run",
+		Use:     "repair DATA-DIRECTORY[,DATA-DIRECTORY] --dry-run",
 		Short:   "Say what a start would cut, fetch again or refuse",
 		Long:    repairHelp,
 		Example: "  karst log repair .karst/dev/n1 --dry-run",
-		Args:    exactly(1, "the data directory of one node"),
+		Args:    exactly(1, "the data directory of one node, or all of them as --data names them"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if !dry {
 				return catalogue.NoRepair.New("%s: nothing may be repaired here without the other replicas", args[0]).
@@ -80,39 +80,54 @@ type repairPlan struct {
 	Strangers  []string `json:"unknown_files,omitempty"` // left alone until the cluster says whose they are
 }
 
-// planRepair has a shard recover the directory, and writes down what it asks for.
-func planRepair(root string) (*repairPlan, error) {
-	v, err := verifyDir(root)
-	if err != nil {
-		return nil, err
+// planRepair has a shard recover the directory, or all those of a node, and writes down what it asks for.
+func planRepair(named string) (*repairPlan, error) {
+	roots := []string{named}
+	if _, err := os.Stat(named); err != nil {
+		roots = list(named)
 	}
-	dir, err := openStillDir(root)
-	if err != nil {
-		return nil, err
+	p := &repairPlan{Dir: named, Deeds: []deed{}}
+	var dirs []*stillDir
+	var more []shard.Dir
+	var seen []verifiedPartition
+	for k, root := range roots {
+		v, err := verifyDir(root)
+		if err != nil {
+			return nil, err
+		}
+		dir, err := openStillDir(root)
+		if err != nil {
+			return nil, err
+		}
+		p.Partitions += len(v.Partitions)
+		p.Strangers = append(p.Strangers, v.Strangers...)
+		seen, dirs = append(seen, v.Partitions...), append(dirs, dir)
+		if k > 0 {
+			more = append(more, shard.Dir{Path: root, Boot: dir})
+		}
 	}
 	node := core.NodeID(0)
-	for _, id := range shard.Slots(dir) {
+	for _, id := range shard.Slots(dirs[0]) {
 		if id != nil {
 			node = id.Node
 		}
 	}
-	rec, err := shard.Recover(dir, node)
+	rec, err := shard.Recover(dirs[0], node, more...)
 	if err != nil {
-		return nil, catalogue.Damaged.New("%s: a start would refuse: %v", root, err).Wrap(err)
+		return nil, catalogue.Damaged.New("%s: a start would refuse: %v", named, err).Wrap(err)
 	}
-	p := &repairPlan{Dir: root, Node: int32(node), Starts: rec.Identity.Start, Partitions: len(v.Partitions), Deeds: []deed{},
-		Strangers: v.Strangers}
+	p.Node, p.Starts = int32(node), rec.Identity.Start
 	s := shard.New(shard.Config{Node: node, Shards: 1, Seed: 1, Peers: peersOf(&rec.Identity)}, rec)
 	var fx core.Effects
 	s.Step(core.Now{}, []core.Event{{Kind: core.Tick}}, &fx)
-	p.effects(dir, &fx)
+	p.effects(dirs, &fx)
 	sick := map[string]bool{}
 	for _, x := range s.Sick() {
 		sick[x.Partition] = true
 		p.sick(x)
 	}
 	s.Abandon()
-	for _, x := range v.Partitions {
+	for _, x := range seen {
 		if x.Damage != "" && !sick[x.Partition] {
 			p.Deeds = append(p.Deeds, deed{x.Partition, "scrub", "", 0, -1, x.Damage})
 		}
@@ -141,7 +156,7 @@ func peersOf(id *shard.Identity) []core.NodeID {
 }
 
 // effects notes what is asked of segment files; journal and identity are rewritten by every start.
-func (p *repairPlan) effects(dir *stillDir, fx *core.Effects) {
+func (p *repairPlan) effects(dirs []*stillDir, fx *core.Effects) {
 	paths := map[core.FileID]string{}
 	for i := range fx.List {
 		e := &fx.List[i]
@@ -158,7 +173,7 @@ func (p *repairPlan) effects(dir *stillDir, fx *core.Effects) {
 		if !ok {
 			continue
 		}
-		size := int64(0)
+		dir, size := dirs[e.File.Dir()], int64(0)
 		if st, err := os.Stat(filepath.Join(dir.root, filepath.FromSlash(path))); err == nil {
 			size = st.Size()
 		}

@@ -23,6 +23,8 @@ that. A tail that never was completed is torn, which is no damage: the next star
 of an index file is held against its segment; a wrong or missing one is named, and is no damage either:
 nothing believes such a file, and the node makes it again.
 
+Of a node with several data directories each is verified for itself.
+
 Changes nothing, and starts nothing. Stop the node first: a journal that moves is read as a torn one.
 Ends with status 6 when something that was promised cannot be read.`
 
