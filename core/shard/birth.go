@@ -107,6 +107,7 @@ type home struct {
 	boots     [core.MaxDirs]int          // shards whose boot is durable, by directory
 	full      []uint32                   // directories in which a shard has no room, as bits, by shard
 	where     det.Map[core.GroupID, int] // directories of partitions; with one directory it is empty
+	enrolls   enrolling
 }
 
 func newHome(s *Shard) *home {

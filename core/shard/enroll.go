@@ -196,7 +196,8 @@ func (h *home) enroll() {
 		if s.dirs[k].failed != "" {
 			continue
 		}
-		if x.id == 0 {
+		fresh := x.id == 0
+		if fresh {
 			x.id = s.rng.Uint64() | 1
 		}
 		left++
@@ -209,6 +210,9 @@ func (h *home) enroll() {
 			one()
 		})
 		s.fx.Add(core.Effect{Kind: core.Create, File: file, Path: directoryPath, Sync: true})
+		if fresh { // both slots: a later start shall not wait for room here
+			s.fx.Add(core.Effect{Kind: core.Truncate, File: file, Off: 2 * identitySlot})
+		}
 		s.fx.Add(core.Effect{Kind: core.Write, File: file, Off: int64(d.Start%2) * identitySlot, Sync: true, Op: op}, core.RefOf(d.encode()))
 	}
 	for k, d := range s.dirs {
@@ -217,6 +221,22 @@ func (h *home) enroll() {
 		}
 	}
 	one()
+}
+
+// enrolling is what waits until the first directory names the others.
+type enrolling struct {
+	over bool
+	then []func()
+}
+
+// known calls f once every directory in which a partition can be born is named by the first. A node may lead the
+// metadata log, and bear partitions, before it is a member: when it is alone.
+func (h *home) known(f func()) {
+	if h.enrolls.over {
+		f()
+		return
+	}
+	h.enrolls.then = append(h.enrolls.then, f)
 }
 
 // enrolled writes into the first directory which others there are.
@@ -237,5 +257,12 @@ func (h *home) enrolled() {
 	}
 	slices.SortFunc(dirs, func(a, b Volume) int { return cmp.Compare(a.ID, b.ID) })
 	s.id.Dirs = dirs
-	h.persist(h.becomeMember)
+	h.persist(func() {
+		h.becomeMember()
+		h.enrolls.over = true
+		for _, f := range h.enrolls.then {
+			f()
+		}
+		h.enrolls.then = nil
+	})
 }

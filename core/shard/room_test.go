@@ -3,6 +3,7 @@ package shard
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/karst-stream/karst/core"
@@ -10,10 +11,12 @@ import (
 	"github.com/karst-stream/karst/core/wire"
 )
 
-// used is how much of the disk its files take.
+// used is how much of the disk its files take, of several directories the last one's.
 func (n *rigNode) used() (size int64) {
-	for _, b := range n.disk {
-		size += int64(len(b))
+	for path, b := range n.disk {
+		if n.dirs < 2 || strings.HasPrefix(path, inDir(n.dirs-1, "")) {
+			size += int64(len(b))
+		}
 	}
 	return size
 }

@@ -242,16 +242,18 @@ func (s *Shard) volumeFor(b birth) *volume {
 	}
 	from := s.cfg.Shard
 	s.on(0, func(t *Shard) {
-		n := t.home.place(g)
-		t.on(from, func(u *Shard) {
-			if u.groups.At(g) != nil {
-				return
-			}
-			u.placed.Set(g, n)
-			u.bear(b)
-			if u.placed.Delete(g); u.groups.At(g) == nil && !slices.Contains(u.births, b) {
-				u.forgetWhere(g)
-			}
+		t.home.known(func() {
+			n := t.home.place(g)
+			t.on(from, func(u *Shard) {
+				if u.groups.At(g) != nil {
+					return
+				}
+				u.placed.Set(g, n)
+				u.bear(b)
+				if u.placed.Delete(g); u.groups.At(g) == nil && !slices.Contains(u.births, b) {
+					u.forgetWhere(g)
+				}
+			})
 		})
 	})
 	return nil

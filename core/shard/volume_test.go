@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/api"
 	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/meta"
 	"github.com/karst-stream/karst/core/wire"
 )
 
@@ -262,6 +264,39 @@ func TestADirectoryIsFullAlone(t *testing.T) {
 	r.produceTo(6)
 }
 
+// A node whose second directory is full starts, and serves the first.
+func TestAStartWithAFullDirectory(t *testing.T) {
+	for _, before := range []int{0, 1} { // starts with one directory
+		r := &rig{t: t}
+		n := &rigNode{id: 1, disk: rigDisk{}, dirs: 1, shards: make([]*Shard, 1)}
+		r.nodes = append(r.nodes, n)
+		for range before {
+			r.start(n)
+			r.open()
+			r.kill(n)
+		}
+		n.dirs = 2
+		r.start(n)
+		r.open()
+		r.createTopic("events", 2, 1)
+		r.run(core.Second)
+		r.produceTo(2)
+		for k := range 3 {
+			r.kill(n)
+			n.fill()
+			r.start(n)
+			r.open()
+			r.produceTo(1)
+			r.until("it is a member", 5*core.Second, func() bool { return n.shards[0].home.member })
+			n.room = 0
+			r.createTopic(fmt.Sprintf("new-%d", k), 1, 1)
+		}
+		if m := n.homes(); m["events-0"] != "0" || m["events-1"] != "1" {
+			t.Errorf("%v", m)
+		}
+	}
+}
+
 // move renames the files of a data directory.
 func (n *rigNode) move(from, to string) {
 	for _, f := range n.disk.List() {
@@ -461,6 +496,43 @@ func TestEnrollingIsInterrupted(t *testing.T) {
 				t.Errorf("%d directories before, %d turns: %d are known", before, turns, k)
 			}
 		}
+	}
+}
+
+// A node that is alone leads, and makes topics, before its file "node" names a directory that is new. Until it does
+// no partition begins anywhere: nobody would miss the directory.
+func TestNothingIsBornInADirectoryThatIsNotNamed(t *testing.T) {
+	r := newRig(t, 1, 2)
+	r.open()
+	n := r.nodes[0]
+	r.kill(n)
+	n.dirs, n.holds = 2, true
+	r.start(n)
+	r.open()
+	made := false
+	n.post(0, core.Event{Kind: core.MailIn, Mail: letter(func(s *Shard) {
+		s.Admin(&meta.CreateTopic{Name: "events", ID: s.DrawID(), Partitions: 4, Replication: 1}, 5000,
+			func(meta.Result, api.AdminErr) { made = true })
+	})})
+	r.until("the topic is made", 5*core.Second, func() bool { return made })
+	r.run(core.Second)
+	if m := n.homes(); len(m) != 1 {
+		t.Errorf("%v", m)
+	}
+	for !n.shards[0].home.member {
+		if len(n.held) > 0 {
+			f := n.held[0]
+			n.held = n.held[1:]
+			f()
+		}
+		r.turn()
+		if m := n.homes(); len(m) != 1 && !n.shards[0].home.member {
+			t.Fatalf("%v", m)
+		}
+	}
+	r.run(core.Second)
+	if m := n.homes(); len(m) != 5 || count(m, "1") != 2 {
+		t.Errorf("%v", m)
 	}
 }
 
