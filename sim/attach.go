@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"strconv"
+
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/karst-stream/karst/checker"
@@ -62,18 +64,28 @@ func bootKarst(w *World, n *node) ([]machine, error) {
 	if workload.Retains(w.plan.Loads) {
 		static = []config.KV{{Key: "log.retention.check.interval.ms", Value: "200"}}
 	}
+	if w.plan.Segment > 0 {
+		static = append(static, config.KV{Key: "log.segment.bytes", Value: strconv.FormatInt(w.plan.Segment, 10)})
+	}
+	limits := shard.Limits{WindowBytes: w.plan.Window, JournalSlot: w.plan.Journal}
+	if e := int(w.plan.Entries); e > 0 {
+		limits.WindowEntries, limits.GroupEntries = 1, e
+	}
+	if b := w.plan.Pull; b > 0 {
+		limits.PullBytes, limits.PullMemory, limits.PullSync = b, 4*b, 2*b
+	}
 	var ms []machine
 	for s := range w.plan.Shards {
 		ms = append(ms, shard.New(shard.Config{
 			Node: n.id, Shard: core.ShardID(s), Shards: w.plan.Shards, Peers: peers,
 			Seed:      uint64(det.Hash(w.plan.Seed).U64(uint64(n.id)).U64(uint64(n.life))),
 			Listeners: []meta.Listener{{Name: w.net.Listener, Host: "node-" + string(rune('0'+n.id)), Port: 9092}},
-			Limits:    shard.Limits{WindowBytes: w.plan.Window, JournalSlot: w.plan.Journal},
+			Limits:    limits,
 			Observer:  obs,
 			Rejoin:    n.rejoin,
 			Unzip:     workload.Unpack,
 			Zip:       workload.Pack,
-			Static:    static,
+			Static:    config.Sort(static),
 		}, rec))
 	}
 	return ms, nil
@@ -95,6 +107,12 @@ func (o observer) Sent(n core.NodeID, g core.GroupID, m *raftpb.Message) {
 func (o observer) Appended(n core.NodeID, g core.GroupID, i core.Index, t core.Term, hash det.Hash) {
 	o.State.Appended(n, g, i, t, hash)
 	o.w.moment(n, 1)
+}
+
+func (o observer) Pulled(n core.NodeID, g core.GroupID, leader core.NodeID, to core.Offset) {
+	o.State.Pulled(n, g, leader, to)
+	o.w.moment(n, 3)
+	o.w.moment(leader, 4)
 }
 
 func (o observer) BecameLeader(n core.NodeID, g core.GroupID, id core.RaftID, t core.Term, last core.Index) {

@@ -23,7 +23,7 @@ func init() {
 			return n.alive
 		},
 		end: func(w *World, f *Fault) { w.resume(w.nodes[f.Node]) }}
-	specs[Aimed] = spec{name: "aimed", node: true, span: true, n: "what it waits for: 0 a vote, 1 an append, 2 an election", hi: 2,
+	specs[Aimed] = spec{name: "aimed", node: true, span: true, n: "what it waits for: 0 a vote, 1 an append, 2 an election, 3 a piece of its catch-up, 4 one of another's from it", hi: 4,
 		begin: func(w *World, f *Fault) bool {
 			w.aimed = append(w.aimed, *f)
 			return true

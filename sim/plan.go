@@ -70,6 +70,9 @@ type Plan struct {
 	Packed     int64  // one record in Packed comes in a compressed batch, which is stored uncompressed; 0: none
 	Beyond     bool   // faults may exceed the budget: the cluster may refuse for good, and still not lie
 	Dirs       int    // data directories of a node
+	Entries    int64  // of a partition in memory, not more: who lags behind catches up by segments; 0: the default
+	Segment    int64  // bytes of a segment of the topic; 0: the default
+	Pull       int64  // bytes that a catch-up asks for at once; 0: the default
 	Faults     []Fault
 }
 
@@ -113,7 +116,10 @@ func (p *Plan) numbers() []number {
 		{"net-corrupt", &r.Corrupt, 0, 1e6, frames + ": any bit flips on its way to a peer"},
 		{"spike-max", (*int64)(&p.SpikeMax), 0, int64(minute), "nanoseconds"},
 		{"replay-max", (*int64)(&p.ReplayMax), 0, int64(10 * minute), "nanoseconds"},
-		{"packed", &p.Packed, 0, 1e6, "one record in N comes in a compressed batch, which is stored uncompressed; 0: none"}}
+		{"packed", &p.Packed, 0, 1e6, "one record in N comes in a compressed batch, which is stored uncompressed; 0: none"},
+		{"entries", &p.Entries, 0, 1 << 20, "of a partition in a node's memory: who lags behind by more catches up by segments; 0: the default"},
+		{"segment", &p.Segment, 0, 1 << 30, "bytes of a segment of the topic; 0: the default"},
+		{"pull", &p.Pull, 0, 1 << 24, "bytes that a catch-up asks for at once; 0: the default"}}
 }
 
 // smallNumber is a number that fits an int.

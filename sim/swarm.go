@@ -61,8 +61,33 @@ func Swarm(seed uint64, redraw int, length core.Mono) Plan {
 			}
 		}
 	}
+	if rng.Chance(1, 4) {
+		s.lagging()
+	}
 	slices.SortStableFunc(p.Faults, func(a, b Fault) int { return int(a.At - b.At) })
 	return p
+}
+
+// lagging makes catch-ups by segments the rule, in small pieces over small files, and cuts them in the middle.
+func (s *swarm) lagging() {
+	p, rng := s.p, s.rng
+	p.Entries = rng.Between(4, 40)
+	p.Pull = 1 << rng.Between(8, 15)
+	if rng.Chance(3, 4) {
+		p.Segment = 1 << rng.Between(10, 17)
+	}
+	for range s.times(2, 8) {
+		s.add(Aimed, 50*ms, 2*sec, rng.Between(3, 4))
+	}
+	for range s.times(1, 4) {
+		s.add(Power, sec, 4*sec, 0)
+	}
+	if rng.Chance(1, 2) {
+		s.add(CrashLoop, sec, 4*sec, rng.Between(2, 8))
+	}
+	if rng.Chance(1, 2) {
+		s.add(Flap, sec, 5*sec, rng.Between(30, 1500))
+	}
 }
 
 // lie makes some disks lie about fsync and lets the power fail everywhere at once, which is when the

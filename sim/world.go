@@ -114,11 +114,15 @@ func newWorld(plan Plan, opts Options, drv driver) *World {
 		n.disk.Spares = n.uncovered
 		w.nodes = append(w.nodes, n)
 	}
+	configs := map[string]string{"segment.bytes": "1048576",
+		"index.interval.bytes":           [...]string{"0", "4096", "300"}[plan.Seed%3], // files of more than a page
+		"message.timestamp.after.max.ms": "9223372036854775807", "compression.type": stored(&plan)}
+	if plan.Segment > 0 {
+		delete(configs, "segment.bytes") // smaller ones than clients may ask for: the brokers' own default
+	}
 	w.fleet = workload.New(workload.Config{Seed: plan.Seed, Nodes: plan.Nodes, Topic: "t", Partitions: plan.Partitions,
 		Factor: plan.Factor, Rate: plan.Rate, Core: 1<<plan.Nodes - 1, Loads: plan.Loads, Hot: plan.Hot, MaxRecord: plan.MaxRecord,
-		Large: plan.Large, Packed: plan.Packed, Configs: map[string]string{"segment.bytes": "1048576",
-			"index.interval.bytes":           [...]string{"0", "4096", "300"}[plan.Seed%3], // files of more than a page
-			"message.timestamp.after.max.ms": "9223372036854775807", "compression.type": stored(&plan)}}, w, w.told)
+		Large: plan.Large, Packed: plan.Packed, Configs: configs}, w, w.told)
 	return w
 }
 

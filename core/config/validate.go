@@ -181,6 +181,23 @@ func throttleList(parts []string) bool {
 	return true
 }
 
+// Throttles says whether a list of throttled replicas, as it is stored, names the replica of a partition on a node
+// (DynamicTopicConfig, ReplicationQuotaManager).
+func Throttles(list string, partition, node int32) bool {
+	if list == "" || list == "*" {
+		return list != ""
+	}
+	for _, p := range strings.Split(list, ",") {
+		part, broker, _ := strings.Cut(p, ":")
+		a, err := strconv.ParseInt(part, 10, 32)
+		b, err2 := strconv.ParseInt(broker, 10, 32)
+		if err == nil && err2 == nil && a == int64(partition) && b == int64(node) {
+			return true
+		}
+	}
+	return false
+}
+
 // ValidateTopic checks the settings of one topic together and returns them in the form to store. An
 // error is Kafka's INVALID_CONFIG; for an unknown name it ends with the nearest one.
 func ValidateTopic(kvs []KV) ([]KV, error) {

@@ -20,6 +20,9 @@ type TopicValues struct {
 	RetentionBytes    int64 // negative: without limit
 	SegmentMs         int64
 	SegmentJitterMs   int64
+
+	SlowLeaders   string // leader.replication.throttled.replicas, for Throttles
+	SlowFollowers string // follower.replication.throttled.replicas
 }
 
 // TopicValues resolves what the data path needs of one topic.
@@ -39,6 +42,9 @@ func (l *Layers) TopicValues() TopicValues {
 		RetentionBytes:    l.int64Of(topics, "retention.bytes"),
 		SegmentMs:         l.int64Of(topics, "segment.ms"),
 		SegmentJitterMs:   l.int64Of(topics, "segment.jitter.ms"),
+
+		SlowLeaders:   l.textOf(topics, "leader.replication.throttled.replicas"),
+		SlowFollowers: l.textOf(topics, "follower.replication.throttled.replicas"),
 	}
 }
 
@@ -60,6 +66,10 @@ type BrokerValues struct {
 	FetchSessionSlots        int32
 	RetentionCheckMs         int64
 	Rack                     string // "": none
+
+	CatchUpRate      int64 // bytes a second that a node takes in of replicas that no list names
+	FollowerThrottle int64 // ... and of those that follower.replication.throttled.replicas names
+	LeaderThrottle   int64 // ... and that it gives of those that leader.replication.throttled.replicas names
 }
 
 // BrokerValues resolves what a broker needs.
@@ -82,6 +92,10 @@ func (l *Layers) BrokerValues() BrokerValues {
 		FetchSessionSlots:        i32("max.incremental.fetch.session.cache.slots"),
 		RetentionCheckMs:         min(l.int64Of(brokers, "log.retention.check.interval.ms"), 1<<40),
 		Rack:                     l.textOf(brokers, "broker.rack"),
+
+		CatchUpRate:      l.int64Of(brokers, "replica.catchup.max.bytes.per.second"),
+		FollowerThrottle: l.int64Of(brokers, "follower.replication.throttled.rate"),
+		LeaderThrottle:   l.int64Of(brokers, "leader.replication.throttled.rate"),
 	}
 }
 

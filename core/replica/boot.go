@@ -89,6 +89,7 @@ func (r *Replica) recover(rec *journal.Group, files []core.FileInfo, boot core.B
 		break
 	}
 	r.retime(r.log.last()) // a torn batch is gone
+	r.bootAhead(files, b)
 	r.bootIndexes(files)
 	r.removeStrays(files)
 	if len(b.holes) == 0 {
@@ -171,7 +172,11 @@ func (r *Replica) refillAll(b *booting) {
 		markRefilled.Hit()
 	}
 	end := r.log.after(r.log.last())
-	for len(r.segs) > 1 && r.active().base > end.seg {
+	stop := end // ... of the files
+	if r.ahead != nil {
+		stop = r.ahead.at
+	}
+	for len(r.segs) > 1 && r.active().base > stop.seg {
 		s := r.active()
 		r.segs = r.segs[:len(r.segs)-1]
 		r.removeAtBoot(s)
@@ -188,9 +193,9 @@ func (r *Replica) refillAll(b *booting) {
 	}
 	b.writes = nil
 	last := r.active()
-	if last.size != end.pos {
-		r.h.FX().Add(core.Effect{Kind: core.Truncate, File: last.file, Off: end.pos, Op: r.bootOp(last.path)})
-		last.size = end.pos
+	if last.size != stop.pos {
+		r.h.FX().Add(core.Effect{Kind: core.Truncate, File: last.file, Off: stop.pos, Op: r.bootOp(last.path)})
+		last.size = stop.pos
 		b.unsynced[last.base] = true
 	}
 	for _, s := range r.segs {

@@ -2,27 +2,37 @@ package replica
 
 import (
 	"encoding/binary"
+	"sort"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
+	"github.com/karst-stream/karst/core/mut"
 	"github.com/karst-stream/karst/core/record"
 )
 
 // Catch-up. What is older than the leader's window is shipped as segment bytes: equal logs are
-// byte-equal files, so a follower asks for what follows its own committed bytes.
+// byte-equal files, so a follower asks for what follows the bytes that it holds.
 //
 //	leader                                   follower
-//	MsgSnap(index, term; where it ends) ──▶  keeps it, cuts its uncommitted tail from the files
-//	                                    ◀──  Pull(segment, position)
-//	Chunk(bytes, next segment)          ──▶  checks every batch, writes; asks on, some chunks ahead
+//	MsgSnap(index, term; where it ends) ──▶  keeps it
+//	                                    ◀──  Pull(segment, position, how many bytes)
+//	Chunk(bytes), Chunk(bytes) ...      ──▶  checks every batch, writes; syncs and notes now and then how far
+//	                                    ◀──  Pull ...                    it has got (ahead.go)
 //	                                         ... reached the end: syncs, steps MsgSnap into raft,
 //	                                         which installs a window that begins there
 //
-// It can be interrupted anywhere: what was written is committed data, and the next MsgSnap goes on
-// from the last batch that the follower's log counts as committed.
+// It can be interrupted anywhere: what was written is committed data, and the next MsgSnap, of whichever
+// leader, goes on where the last note says, once the last batch before that is proved to be the leader's.
+//
+// The follower's own log may end behind what it knows to be committed. That stays as it is while the leader's
+// batches are the same ones. At the first that differs, that entry and all behind it are dead: another one is
+// committed in its place. Only when the journal says that the log ends before it are its bytes overwritten.
+//
+// How fast it goes is the node's affair (Host.Toll): nothing is asked for before there is room for it in
+// memory, and before the throttles let it pass. See docs/decisions/0023-catch-up.md.
 
 const (
 	chunkBytes = 512 << 10
@@ -36,6 +46,9 @@ var (
 	markAborted  = det.NewMark("replica: a catch-up by segments was given up")
 	markBelow    = det.NewMark("replica: a catch-up began at the log start")
 	markPullLost = det.NewMark("replica: a catch-up was asked again")
+	markHeld     = det.NewMark("replica: a catch-up passed entries that the follower had")
+	markMoreSnap = det.NewMark("replica: a leader offered more in the middle of a catch-up")
+	markBadEnd   = det.NewMark("replica: a catch-up did not end where the leader said")
 )
 
 // pull is a follower's catch-up. stage: pulling, then syncing, then it is over.
@@ -46,11 +59,20 @@ type pull struct {
 	seg     core.Offset // where the next byte goes
 	pos     int64
 	next    core.Offset // base offset of the next batch
+	low     core.Offset // it began with this segment, because all before it is below the log start; 0: it did not
 	times   times       // of what is committed in seg
+	last    tailBatch   // the last one that was checked
 	partial []byte      // the beginning of a batch whose rest is in the next chunk
 	begun   bool        // seg, pos and next are known
-	askedAt core.Mono
-	writing int
+	proving bool        // the first batch to come must be the last one of r.ahead
+	dead    uint64      // the log must end before this entry before anything else is done; 0: it need not
+	buried  bool        // ... which a frame says that is on its way to the journal
+	want    int64       // bytes that were asked for and have not come
+	held    int64       // memory that the node has set aside for them, until they are written
+	inWrite int64       // ... of this, for writes that are under way
+	tolled  bool        // it waits for its turn
+	fresh   int64       // bytes that no sync covers
+	askedAt core.Mono   // ... or last heard of it
 	synced  bool
 	handed  bool // raft has it
 	retry   det.Timer
@@ -129,25 +151,23 @@ func (r *Replica) beginPull(m *raftpb.Message) bool {
 	if m.Snapshot == nil || m.Term < uint64(r.term) || m.Snapshot.Metadata.Index <= r.commit {
 		return false
 	}
+	if t, err := r.log.Term(m.Snapshot.Metadata.Index); err == nil && t == m.Snapshot.Metadata.Term {
+		return false // it is all here
+	}
 	p := &pull{msg: *m, from: core.RaftID(m.From).Node()}
 	if !p.to.decode(m.Snapshot.Data) {
 		return true // void
 	}
-	if r.pull != nil {
-		if r.pull.synced || r.pull.from == p.from && r.pull.msg.Snapshot.Metadata.Index == m.Snapshot.Metadata.Index {
+	if old := r.pull; old != nil {
+		if old.synced || old.from == p.from && old.msg.Snapshot.Metadata.Index == m.Snapshot.Metadata.Index && old.msg.Term == m.Term {
 			return true
 		}
-		if r.pull.begun && r.pull.from == p.from && r.pull.msg.Term == m.Term {
-			r.h.Timers().Stop(&r.pull.retry)
-			// The same leader offers more: go on where we are.
-			p.begun = true
-			p.seg, p.pos, p.next, p.partial, p.writing = r.pull.seg, r.pull.pos, r.pull.next, r.pull.partial, r.pull.writing
-			p.times = r.pull.times
-			r.pull = p
-			r.armPull(p)
+		if old.from == p.from && old.msg.Term == m.Term && p.to.end >= old.next && p.to.first <= old.seg {
+			markMoreSnap.Hit()
+			old.msg, old.to = p.msg, p.to // go on where we are
 			return true
 		}
-		r.abortPull()
+		r.dropPull()
 	}
 	r.pull = p
 	r.armPull(p)
@@ -162,50 +182,41 @@ func (r *Replica) startPull(p *pull) {
 		return
 	}
 	if p.msg.Snapshot.Metadata.Index <= r.commit { // no longer needed, as raft will say
-		r.h.Timers().Stop(&p.retry)
-		r.pull = nil
+		r.dropPull()
 		_ = r.rn.Step(p.msg)
 		r.h.Dirty(r)
 		return
 	}
 	p.begun = true
 	r.flushFill()
+	if a := r.ahead; a != nil {
+		if a.next <= p.to.end && a.at.seg >= p.to.first {
+			p.resume(a)
+			r.ask()
+			return
+		}
+		p.dead = r.log.last() + 1
+	}
 	at := r.log.after(r.commit)
 	p.seg, p.pos, p.next, p.times = at.seg, at.pos, r.log.end(r.commit), r.log.timesAt(r.commit)
 	if at.seg < p.to.first { // what would follow our log is below the log start
 		markBelow.Hit()
-		p.seg, p.pos, p.next, p.times = p.to.first, 0, p.to.first, noTimes
+		p.seg, p.pos, p.next, p.times, p.low = p.to.first, 0, p.to.first, noTimes, p.to.first
 	}
-	if s := r.segment(p.seg); s != nil { // what lies there is not committed, as far as is known here
-		s.times = p.times
-	}
-	r.ask()
+	r.pullOn()
 }
 
-// abortPull gives a catch-up up: the files end again where the log does. What it wrote over entries that
-// are not committed were the same bytes, or the entries can never be committed.
-func (r *Replica) abortPull() {
-	if r.pull == nil {
+// dropPull gives a catch-up up. What it wrote stays: the next one goes on from there, or the next entry that
+// raft takes ends it (endAhead).
+func (r *Replica) dropPull() {
+	p := r.pull
+	if p == nil {
 		return
 	}
 	markAborted.Hit()
-	r.h.Timers().Stop(&r.pull.retry)
-	begun := r.pull.begun
+	r.h.Timers().Stop(&p.retry)
 	r.pull = nil
-	if !begun {
-		return
-	}
-	at := r.log.after(r.log.last())
-	for len(r.segs) > 1 && r.active().base > at.seg {
-		s := r.active()
-		r.segs = r.segs[:len(r.segs)-1]
-		r.setAside(s)
-	}
-	s := r.active()
-	op := r.h.NewOp(func(ev *core.Event) { r.diskFailed(ev, "cutting "+s.path) })
-	r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Off: at.pos, Op: op})
-	s.size, s.dirty = at.pos, true
-	r.retime(r.log.last())
+	r.landed(p, p.held)
 }
 
 func (r *Replica) armPull(p *pull) {
@@ -215,11 +226,14 @@ func (r *Replica) armPull(p *pull) {
 		}
 		if !p.begun {
 			r.startPull(p)
-		} else if r.h.Now().Mono-p.askedAt >= pullRetry && !r.h.Suspect(p.from) {
+		} else if r.h.Now().Mono-p.askedAt >= pullRetry && !p.tolled && !r.h.Suspect(p.from) {
 			// A leader that is silent may lead still, and raft there waits for us. Another one's first
 			// append ends this.
-			markPullLost.Hit()
-			r.ask()
+			if p.want > 0 {
+				markPullLost.Hit()
+			}
+			p.want = 0
+			r.pullOn()
 		}
 		if r.pull == p {
 			r.armPull(p)
@@ -228,160 +242,218 @@ func (r *Replica) armPull(p *pull) {
 	r.h.Timers().Arm(&p.retry, int64(r.h.Now().Mono+pullRetry))
 }
 
+// pullOn does what a catch-up needs next.
+func (r *Replica) pullOn() {
+	p := r.pull
+	switch {
+	case p == nil || !p.begun || p.synced || r.offline != "" || r.opening > 0:
+	case p.dead > 0:
+		r.bury(p)
+	case p.fresh >= r.h.PullSync():
+		r.notePull(p)
+	default:
+		r.ask()
+	}
+}
+
+// ask asks for the next bytes when none are on their way.
 func (r *Replica) ask() {
 	p := r.pull
-	if p.next >= p.to.end {
+	if p.next >= p.to.end && !p.proving {
 		r.endPull()
+		return
+	}
+	if p.want > 0 || p.tolled {
 		return
 	}
 	p.askedAt = r.h.Now().Mono
 	if r.h.Full(r.cfg.Node) {
 		return // what came would wait for room in memory; the retry asks again
 	}
-	r.h.Tell(p.from, r.cfg.Group, Control{Kind: Pull, Term: core.Term(p.msg.Term), Seg: p.seg, Pos: p.pos + int64(len(p.partial))})
-}
-
-// servePull gives a follower the bytes it asks for, or says that they are not here.
-func (r *Replica) servePull(from core.NodeID, c Control) {
-	s := r.segment(c.Seg)
-	if s == nil { // who has begun may go on while the file is there
-		s = r.shedSegment(c.Seg)
-	}
-	if !r.leads || c.Term != r.term || s == nil || c.Pos < 0 {
-		out := Control{Kind: Refuse, Term: c.Term, Seg: c.Seg, Pos: c.Pos}
-		if r.leads && c.Term == r.term {
-			out.Index, out.Next = r.termHere(c.Index), r.segs[0].base
-			for i := range r.match {
-				if id := r.match[i].id; id.Node() == from {
-					r.rn.ReportSnapshot(uint64(id), raft.SnapshotFailure) // it needs a newer one
-				}
-			}
-		}
-		r.h.Tell(from, r.cfg.Group, out)
-		return
-	}
-	for i := range r.match {
-		if r.match[i].id.Node() == from {
-			r.match[i].pulls = r.h.Now().Mono
-		}
-	}
-	at := r.log.after(r.applied)
-	limit := s.size
-	out := Control{Kind: Chunk, Term: c.Term, Index: r.termHere(c.Index), Seg: c.Seg, Pos: c.Pos}
-	if at.seg == s.base {
-		limit = at.pos
-	} else {
-		for _, x := range r.segs {
-			if x.base > s.base {
-				out.Next = x.base
-				break
-			}
-		}
-	}
-	if r.fillSize > 0 {
-		r.flushFill() // on the same file, so before the region is read
-	}
-	if c.Pos > limit {
-		out.Kind = Refuse
-	}
-	n := min(limit-c.Pos, chunkBytes)
-	out.Last = at.seg != s.base && c.Pos+n == limit
-	if n <= 0 {
-		r.h.Tell(from, r.cfg.Group, out)
-		return
-	}
-	op := r.h.NewOp(func(ev *core.Event) {
-		if ev.Err != core.OK && ev.Err != core.ErrShort || r.offline != "" {
-			ev.Body.Release()
+	r.landed(p, p.held-p.inWrite)
+	p.tolled = true
+	r.h.Toll(r, r.inLane(), func(n int64) {
+		p.tolled = false
+		p.held += n
+		if r.pull != p || r.offline != "" || r.opening > 0 || p.synced || p.dead > 0 {
+			r.landed(p, p.held-p.inWrite)
 			return
 		}
-		out.Last = out.Last && int64(ev.Body.Len) == n
-		out.Body = ev.Body
-		r.h.Tell(from, r.cfg.Group, out)
+		p.want, p.askedAt = n, r.h.Now().Mono
+		r.h.Tell(p.from, r.cfg.Group, Control{Kind: Pull, Term: core.Term(p.msg.Term), Seg: p.seg,
+			Pos: p.pos + int64(len(p.partial)), Next: core.Offset(n)})
 	})
-	r.h.FX().Add(core.Effect{Kind: core.Read, File: s.file, Off: c.Pos, N: n, Op: op})
 }
 
 // gotChunk checks and writes bytes of the leader's log.
 func (r *Replica) gotChunk(from core.NodeID, c Control) {
 	p := r.pull
-	if p == nil || !p.begun || p.synced || from != p.from || c.Term != core.Term(p.msg.Term) || c.Seg != p.seg ||
+	if p == nil || !p.begun || p.synced || p.dead > 0 || from != p.from || c.Term != core.Term(p.msg.Term) || c.Seg != p.seg ||
 		c.Pos != p.pos+int64(len(p.partial)) {
 		return
 	}
 	if c.Kind == Refuse {
-		r.abortPull()
+		r.dropPull()
 		return
 	}
-	data := append(p.partial, c.Body.Bytes()...)
-	whole := r.checkBatches(p, data)
-	if whole < 0 {
-		p.partial = nil
-		return // rotten on the way; the retry asks again
+	p.askedAt = r.h.Now().Mono
+	n := int64(c.Body.Len)
+	p.want = max(0, p.want-n)
+	data := c.Body.Retain()
+	if len(p.partial) > 0 {
+		data.Release()
+		data = core.NewRef(len(p.partial) + int(n))
+		copy(data.Bytes()[copy(data.Bytes(), p.partial):], c.Body.Bytes())
 	}
-	s := r.pullSegment(p.seg)
-	s.times = p.times
-	if whole > 0 {
-		p.writing++
-		op := r.h.NewOp(func(ev *core.Event) {
-			if !r.diskFailed(ev, "writing "+s.path) {
-				p.writing--
-			}
-		})
-		r.h.FX().Add(core.Effect{Kind: core.Write, File: s.file, Off: p.pos, Op: op}, core.RefOf(data[:whole]))
-		p.pos += int64(whole)
-		s.size, s.dirty = max(s.size, p.pos), true
+	held, whole := r.checkBatches(p, data.Bytes())
+	if whole < 0 || p.dead > 0 {
+		p.partial, p.want = nil, 0
+		data.Release()
+		r.landed(p, n)
+		r.pullOn() // unless they are rotten, or were on their way: then the retry asks again
+		return
 	}
-	p.partial = append([]byte(nil), data[whole:]...)
+	p.partial = append([]byte(nil), data.Bytes()[whole:]...)
+	r.writePulled(p, data, held, whole, n)
 	if c.Last && len(p.partial) == 0 && c.Next > p.seg {
-		r.endAt(s, p.pos)
-		p.seg, p.pos, p.times = c.Next, 0, noTimes
+		r.leaveSegment(p, c.Next)
 	}
-	r.ask()
+	r.pullOn()
 }
 
-// checkBatches walks the whole batches at the head of data, up to the snapshot's end; -1 when one is
-// not what must follow.
-func (r *Replica) checkBatches(p *pull, data []byte) int {
-	at, next := 0, p.next
-	for next < p.to.end {
+// leaveSegment goes on to the segment at next: the leader has nothing more in this one.
+func (r *Replica) leaveSegment(p *pull, next core.Offset) {
+	if p.dead = r.contradicted(p, next); p.dead > 0 {
+		p.want = 0
+		return
+	}
+	if s := r.segment(p.seg); s != nil {
+		r.endAt(s, p.pos)
+		s.times = p.times
+	}
+	p.seg, p.pos, p.times = next, 0, noTimes
+}
+
+// contradicted is the first entry of our own log that cannot be where the leader's segment p.seg ends at p.pos, and
+// the next one begins at next; 0: there is none.
+func (r *Replica) contradicted(p *pull, next core.Offset) uint64 {
+	for k := range r.log.notes {
+		n, i := &r.log.notes[k], r.log.first+uint64(k)
+		if i > r.commit && n.at.seg >= p.seg && (n.batch && n.end > p.next && n.at.seg < next || n.rolls && n.at.seg > p.seg && n.at.seg < next) {
+			return i
+		}
+	}
+	return 0
+}
+
+// writePulled writes data from held to whole, all of which follows what lies in the segment. n bytes of memory are
+// given back when that is done. It takes data.
+func (r *Replica) writePulled(p *pull, data core.Ref, held, whole int, n int64) {
+	p.pos += int64(held)
+	if whole == held {
+		data.Release()
+		r.landed(p, n)
+		return
+	}
+	s := r.pullSegment(p.seg)
+	op := r.h.NewOp(func(ev *core.Event) {
+		if !r.diskFailed(ev, "writing "+s.path) {
+			p.inWrite -= n
+			r.landed(p, n)
+		}
+	})
+	p.inWrite += n
+	body := data.Slice(int32(held), int32(whole-held))
+	r.h.FX().Add(core.Effect{Kind: core.Write, File: s.file, Off: p.pos, Op: op}, body)
+	p.pos += int64(whole - held)
+	p.fresh += int64(whole - held)
+	s.size, s.dirty, s.times = max(s.size, p.pos), true, p.times
+	r.ahead = r.reached(p)
+	if o := r.cfg.Observer; o != nil {
+		o.Pulled(r.cfg.Node, r.cfg.Group, p.from, p.next)
+	}
+}
+
+// checkBatches walks the whole batches at the head of data, up to the snapshot's end. The first held bytes of them lie
+// here already. whole is -1 when one is not what must follow; p.dead is set when one lies where an entry of our own
+// would.
+func (r *Replica) checkBatches(p *pull, data []byte) (held, whole int) {
+	at := 0
+	for p.next < p.to.end || p.proving {
 		b, _, err := record.Next(data[at:])
 		if err == record.ErrShort {
 			break
 		}
-		if err != nil || b.BaseOffset() < next || !b.CRCValid() {
-			return -1
+		if err != nil || b.BaseOffset() < p.next || !b.CRCValid() {
+			return held, -1
 		}
-		p.times.add(p.pos+int64(at), b.MaxTimestamp())
+		x := batchAt(b, place{p.seg, p.pos + int64(at)})
+		switch {
+		case p.proving:
+			if x != r.ahead.last {
+				markUnproved.Hit()
+				p.dead = r.log.last() + 1
+				return 0, 0
+			}
+			p.proving = false
+			held = at + len(b)
+		default:
+			same, other := r.ours(b, x)
+			if other > 0 {
+				p.dead = other
+				return held, at
+			}
+			if same {
+				markHeld.Hit()
+				held = at + len(b)
+			}
+		}
+		p.times.add(x.at.pos, b.MaxTimestamp())
+		p.last = x
 		at += len(b)
-		next = b.LastOffset() + 1
+		p.next = b.LastOffset() + 1
 	}
-	p.next = next
-	return at
+	return held, at
 }
 
-// pullSegment is the segment that catch-up writes; the first write cuts what is not committed there.
-func (r *Replica) pullSegment(base core.Offset) *segment {
-	for len(r.segs) > 0 && r.active().base > base {
-		s := r.active()
-		r.segs = r.segs[:len(r.segs)-1]
-		r.setAside(s)
+// ours looks for a batch among the entries of our own log that are not known to be committed: it is there, or other is
+// the first entry that it contradicts; 0: none.
+func (r *Replica) ours(b record.Batch, x tailBatch) (same bool, other uint64) {
+	k := sort.Search(len(r.log.notes), func(k int) bool { return r.log.notes[k].end >= x.base })
+	for ; k < len(r.log.notes); k++ {
+		n, i := &r.log.notes[k], r.log.first+uint64(k)
+		if n.rolls && i > r.commit && n.at.seg > x.at.seg {
+			return false, i
+		}
+		if !n.batch || n.end <= x.base {
+			continue
+		}
+		if i <= r.commit || n.at == x.at && matches(b, &n.stub, core.Term(r.log.ents[k].Term)) {
+			return true, 0
+		}
+		return false, i
 	}
+	return false, 0
+}
+
+// pullSegment is the segment that catch-up writes. What an earlier catch-up left beyond it goes.
+func (r *Replica) pullSegment(base core.Offset) *segment {
 	if s := r.segment(base); s != nil {
 		return s
 	}
+	det.That(r.active().base < base, "replica: a catch-up writes at the end of the files")
 	if s := r.takeSpare(base); s != nil {
 		r.segs = append(r.segs, s)
 		return s
 	}
 	s := r.knownSegment(base)
 	r.segs = append(r.segs, s)
-	r.h.FX().Add(core.Effect{Kind: core.Create, File: s.file, Path: s.path, Sync: true,
+	r.h.FX().Add(core.Effect{Kind: core.Create, File: s.file, Path: s.path, Sync: !mut.On("M25"),
 		Op: r.h.NewOp(func(ev *core.Event) { r.diskFailed(ev, "creating "+s.path) })})
 	return s
 }
 
-// endAt cuts from the end of a segment what was not committed: all that belongs there is there now.
+// endAt cuts from the end of a segment what does not belong there: all that does is there now.
 func (r *Replica) endAt(s *segment, pos int64) {
 	if s.size > pos {
 		op := r.h.NewOp(func(ev *core.Event) { r.diskFailed(ev, "cutting "+s.path) })
@@ -394,6 +466,9 @@ func (r *Replica) endAt(s *segment, pos int64) {
 // is below the log start: their files stay for a while, and shall hold nothing that others do not. It is cut when no
 // checkpoint names them any more, for a boot holds files to the lengths that the checkpoint names.
 func (r *Replica) cutBelow(first core.Offset) {
+	if first == 0 {
+		return
+	}
 	at := r.log.after(r.commit)
 	for _, s := range r.segs {
 		switch {
@@ -406,11 +481,34 @@ func (r *Replica) cutBelow(first core.Offset) {
 	}
 }
 
+// beyond is the first entry of our own log that begins where the leader's ends, or has begun a segment that it does not
+// have; 0: there is none. What was committed when the leader spoke ends there, so such an entry is not.
+func (r *Replica) beyond(p *pull) uint64 {
+	for k := range r.log.notes {
+		n, i := &r.log.notes[k], r.log.first+uint64(k)
+		if i > r.commit && (n.batch && n.end > p.to.end || n.rolls && n.at.seg > p.to.at.seg) {
+			return i
+		}
+	}
+	return 0
+}
+
 // endPull makes the bytes durable and lets raft install the snapshot.
 func (r *Replica) endPull() {
 	p := r.pull
+	if p.dead = r.beyond(p); p.dead > 0 {
+		r.bury(p)
+		return
+	}
+	if p.seg == p.to.at.seg && p.pos != p.to.at.pos || p.seg > p.to.at.seg || p.seg < p.to.at.seg && p.to.at.pos > 0 {
+		markBadEnd.Hit()
+		r.h.Note(8, "msg=\"a catch-up did not end where the leader's log does\" partition="+r.cfg.Dir)
+		r.dropPull() // raft on the leader offers again
+		return
+	}
 	p.synced = true
 	r.h.Timers().Stop(&p.retry)
+	r.landed(p, p.held-p.inWrite)
 	left := 1
 	done := func() {
 		left--
@@ -432,7 +530,7 @@ func (r *Replica) endPull() {
 	r.endAt(s, p.to.at.pos)
 	s.times = p.times
 	for _, s := range r.segs {
-		if !s.dirty {
+		if !s.dirty || mut.On("M27") { // raft installs what the page cache holds
 			continue
 		}
 		s.dirty = false
@@ -452,10 +550,15 @@ func (r *Replica) endPull() {
 func (r *Replica) install(snap *raftpb.Snapshot) {
 	var d snapData
 	det.That(d.decode(snap.Data), "replica: an installed snapshot was decoded before")
-	r.pull = nil
+	low := core.Offset(0)
+	if p := r.pull; p != nil {
+		low = p.low
+		r.landed(p, p.held)
+	}
+	r.pull, r.ahead, r.noted = nil, nil, nil
 	det.That(d.end >= r.high, "I8: a snapshot does not take the high watermark back")
 	r.dropFill(0)
-	r.cutBelow(d.first)
+	r.cutBelow(low)
 	for i := range r.log.notes {
 		r.release(&r.log.notes[i])
 	}
@@ -471,7 +574,9 @@ func (r *Replica) install(snap *raftpb.Snapshot) {
 	r.log.hard.Commit = max(r.log.hard.Commit, snap.Metadata.Index)
 	r.commit, r.applied, r.complete = snap.Metadata.Index, snap.Metadata.Index, snap.Metadata.Index
 	r.high, r.start, r.floor = d.end, max(r.start, d.start), max(r.floor, d.start)
-	det.That(r.ps.decode(d.state), "replica: a snapshot's producer state cannot be read")
+	if !mut.On("M10") { // the snapshot comes without the producers
+		det.That(r.ps.decode(d.state), "replica: a snapshot's producer state cannot be read")
+	}
 	r.next = d.end
 	r.epochs = d.epochs
 	r.fed, r.behind = r.applied, true

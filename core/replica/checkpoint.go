@@ -28,6 +28,10 @@ func (r *Replica) Needed() {
 // syncAll moves to the segments what lives in the journal only, syncs them and writes a checkpoint.
 func (r *Replica) syncAll() {
 	r.flushFill()
+	r.noted = r.ahead
+	if r.pull != nil {
+		r.pull.fresh = 0
+	}
 	r.aim()
 	for _, s := range r.segs {
 		if !s.dirty {
@@ -66,7 +70,7 @@ func (r *Replica) aim() {
 // encodeState is what the journal keeps for us in a mark: bases and lengths of the log's segments, by which a
 // boot knows files that do not belong to it, and which of its own are not whole; their timestamps, of the last as
 // of what is applied, and their indexes; its epochs, then the producer state. Version 1 had no lengths, version 2
-// no timestamps and no indexes.
+// no timestamps and no indexes, version 3 nothing of a catch-up.
 func (r *Replica) encodeState() []byte {
 	b := binary.AppendUvarint([]byte{stateVersion}, uint64(len(r.segs)))
 	at := r.log.after(r.applied).seg
@@ -85,17 +89,18 @@ func (r *Replica) encodeState() []byte {
 			b = append(b, 0)
 		}
 	}
-	return append(r.epochs.encode(b), r.ps.encode()...)
+	return append(r.noted.encode(r.epochs.encode(b)), r.ps.encode()...)
 }
 
-const stateVersion = 3
+const stateVersion = 4
 
 // decodeState takes bases and epochs and gives the rest. What the state says nothing of counts as of now.
 func (r *Replica) decodeState(b []byte, now core.Wall) (producers []byte, ok bool) {
 	if len(b) == 0 || b[0] < 1 || b[0] > stateVersion {
 		return nil, false
 	}
-	sized, timed := b[0] >= 2, b[0] >= 3 // ... and indexed
+	version := b[0]
+	sized, timed := version >= 2, version >= 3 // ... and indexed
 	count, n := binary.Uvarint(b[1:])
 	if n <= 0 || count > uint64(len(b)) {
 		return nil, false
@@ -135,6 +140,9 @@ func (r *Replica) decodeState(b []byte, now core.Wall) (producers []byte, ok boo
 		r.marks = append(r.marks, x)
 	}
 	r.epochs, b, ok = decodeEpochs(b)
+	if ok && version >= 4 {
+		r.noted, b, ok = decodeAhead(b)
+	}
 	return b, ok
 }
 
@@ -144,6 +152,11 @@ func (r *Replica) checkpoint() {
 	if r.cut != nil {
 		return // begin again when the journal asks again
 	}
+	r.mark()
+}
+
+// mark writes what aim has fixed.
+func (r *Replica) mark() {
 	c := r.syncTo
 	det.That(c <= r.applied && c+1 >= r.log.first, "replica: a checkpoint covers what is applied")
 	t, err := r.log.Term(c)
@@ -197,6 +210,7 @@ func (r *Replica) markDurable() {
 	r.marked = r.markIndex
 	r.releaseShed()
 	r.shedSoon()
+	r.pullMarked()
 	if !r.awake && r.opening == 0 && !r.began {
 		r.began = true
 		r.live()

@@ -28,6 +28,13 @@ type Host interface {
 	Suspect(n core.NodeID) bool
 	// Leader is who leads g as far as this node has heard, and in which term; NoNode when nobody is known.
 	Leader(g core.GroupID) (core.NodeID, core.Term)
+	// Toll asks for the right to move bytes of catch-ups. done is called when it is r's turn, in this step or in a later
+	// one, with how many bytes that is good for. In a lane of intake these are bytes of memory as well, which
+	// Landed gives back. It is not called when r is gone by then.
+	Toll(r *Replica, lane Lane, done func(bytes int64))
+	Landed(bytes int64)
+	// PullSync is after how many bytes a catch-up is synced and noted.
+	PullSync() int64
 	// Full says whether node n, which may be this one, has no room on its disk for more batches.
 	Full(n core.NodeID) bool
 	// Shut says whether clients cannot reach node n, which may be this one, as far as is known here.
@@ -45,6 +52,24 @@ type Host interface {
 	Note(level int64, text string)
 }
 
+// Lane is a throttle for catch-ups.
+type Lane uint8
+
+const (
+	LaneIn     Lane = iota // bytes that come, of replicas that no list names
+	LaneNamed              // ... that follower.replication.throttled.replicas names (KIP-73)
+	LaneOut                // bytes that go, of replicas that leader.replication.throttled.replicas names
+	LanesCount = iota
+)
+
+// inLane is the throttle for what this replica takes in.
+func (r *Replica) inLane() Lane {
+	if r.cfg.Settings.SlowIn {
+		return LaneNamed
+	}
+	return LaneIn
+}
+
 // Observer hears what a replica does, for checkers; nil in production. Entry hashes cover (index,
 // term, data).
 type Observer interface {
@@ -59,6 +84,8 @@ type Observer interface {
 	Sent(n core.NodeID, g core.GroupID, m *raftpb.Message)
 	Served(n core.NodeID, g core.GroupID, from, to, hw core.Offset)
 	Producers(n core.NodeID, g core.GroupID, applied core.Index, hash det.Hash)
+	// Pulled: a piece of a catch-up was given to the disk of n, up to offset to of the leader's log.
+	Pulled(n core.NodeID, g core.GroupID, leader core.NodeID, to core.Offset)
 	Installed(n core.NodeID, g core.GroupID, i core.Index, t core.Term, end core.Offset)
 	Restarted(n core.NodeID, g core.GroupID, first, last core.Index, hard journal.Hard)
 	// Configured: the replica, which is id, votes by conf from index i on. Said at its start, too.
@@ -72,7 +99,7 @@ type Control struct {
 	Index core.Index  // Pull: of the entry whose batch was lost, or 0; its answers: the term of the leader's entry there, or 0
 	Seg   core.Offset // Pull, Chunk: the segment
 	Pos   int64       // Pull, Chunk: where in it
-	Next  core.Offset // Chunk: the segment that follows Seg, when Last; Refuse: the oldest segment
+	Next  core.Offset // Pull: how many bytes are wanted, 0: one chunk; Chunk: the segment that follows Seg, when Last; Refuse: the oldest segment
 	Last  bool        // Chunk: nothing of Seg follows below the high watermark, and there is a next one
 	Body  core.Ref    // Chunk
 }
@@ -93,6 +120,7 @@ const (
 type Budget struct {
 	MaxBytes   int64
 	MaxEntries int
+	Least      int // entries that each group keeps when there are too many; 0: 64
 	Bytes      int64
 	Entries    int
 	queue      []held

@@ -223,7 +223,7 @@ func (r *Replica) cutIndex(s *segment) {
 
 // pumpIndex makes the indexes that are behind.
 func (r *Replica) pumpIndex() {
-	if !r.behind || r.walking || !r.began || r.opening > 0 || r.offline != "" || r.pull != nil || r.cut != nil ||
+	if !r.behind || r.walking || !r.began || r.opening > 0 || r.offline != "" || r.pull != nil || r.ahead != nil || r.cut != nil ||
 		r.cfg.Settings.IndexInterval < 0 {
 		return
 	}

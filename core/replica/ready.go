@@ -53,7 +53,7 @@ func (r *Replica) Ready() {
 		r.answerReads()
 	}
 	if r.pull != nil && r.pull.handed {
-		r.abortPull() // raft had the entries meanwhile, and dropped the snapshot
+		r.dropPull() // raft had the entries meanwhile, and dropped the snapshot
 	}
 	r.dropUnclaimed()
 	r.insync()
@@ -190,11 +190,11 @@ func (r *Replica) log_(m *raftpb.Message, a *appending) []journal.Entry {
 	if len(m.Entries) == 0 {
 		return nil
 	}
+	r.endAhead() // raft goes on without
 	if first := m.Entries[0].Index; first <= r.log.last() {
 		markTruncated.Hit()
 		r.truncate(first)
 	}
-	r.abortPull() // raft goes on without it
 	ents := r.logged[:0]
 	var direct run
 	for i := range m.Entries {

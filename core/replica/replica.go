@@ -46,6 +46,9 @@ type Settings struct {
 	SegmentJitter  core.Wall // segment.jitter.ms
 	IndexInterval  int64     // index.interval.bytes; -1: not known yet, so no index is begun
 	IndexBytes     int64     // segment.index.bytes; 0: no limit
+
+	SlowIn  bool // follower.replication.throttled.replicas names this replica
+	SlowOut bool // leader.replication.throttled.replicas does
 }
 
 // Config is given at birth or boot and does not change, but for Settings.
@@ -180,6 +183,8 @@ type Replica struct {
 	tell    det.Timer // pays the commit indexes that are owed
 	heard   core.Mono // when the leader was last heard
 	pull    *pull
+	ahead   *ahead    // what a catch-up wrote behind the end of the log; nil: nothing
+	noted   *ahead    // ... as far as checkpoints may say
 	prefer  bool      // campaign as soon as the birth is durable
 	eager   int       // campaigns left that follow each other quickly
 	handing core.Mono // until when a leadership transfer is awaited
@@ -193,6 +198,7 @@ type matched struct {
 	caught core.Mono // when it last was at the high watermark; Never-like -1: not in this term
 	pulls  core.Mono // when it last asked for bytes that it lacks; 0: never
 	offers core.Mono // when it was last offered segments and has not answered; 0: never
+	asked  Control   // the Pull that waits for the throttle, or what is left of it
 	told   uint64    // the highest commit index sent there in this term
 	owed   raftpb.Message
 	owes   bool // owed is to be sent
@@ -358,6 +364,7 @@ func (r *Replica) fail(why string) {
 	}
 	wasLeading, term := r.leads, r.term
 	markOffline.Hit()
+	r.dropPull()
 	r.offline = why
 	r.h.Note(8, "msg=\"partition offline\" partition="+r.cfg.Dir+" err="+strconv.Quote(why)+
 		" try=\"stop the node and run karst log verify on its directory; when the disk is well, a start tries again\"")
@@ -406,6 +413,7 @@ func (r *Replica) quiet() {
 	r.log.ents, r.log.notes = nil, nil
 	r.appends = nil
 	if r.pull != nil {
+		t.Stop(&r.pull.retry)
 		r.pull = nil
 	}
 	r.wakeReaders()
@@ -417,6 +425,7 @@ func (r *Replica) Close(remove func(id core.FileID, path string)) {
 		return
 	}
 	r.closed = true
+	r.dropPull()
 	r.segs = append(append(r.segs, r.spare...), r.shed.files...)
 	r.shed.files = nil
 	r.drain(Result{Err: UnknownPartition}, Result{Err: UnknownPartition})
@@ -536,5 +545,9 @@ func (r *Replica) Describe() string {
 		})
 	}
 	s += fmt.Sprintf(" id %x conf %v at %d", uint64(r.cfg.ID), r.log.conf, r.confAt)
+	if p := r.pull; p != nil {
+		s += fmt.Sprintf(" pull from n%d begun %v at %d:%d next %d of %d proving %v dead %d buried %v want %d held %d in write %d tolled %v fresh %d asked at %d synced %v handed %v",
+			p.from, p.begun, p.seg, p.pos, p.next, p.to.end, p.proving, p.dead, p.buried, p.want, p.held, p.inWrite, p.tolled, p.fresh, p.askedAt, p.synced, p.handed)
+	}
 	return s + fmt.Sprintf(" awake %v cut %v syncing %d marking %d pull %v began %v waits %d off %q", r.awake, r.cut != nil, r.syncing, r.marking, r.pull != nil, r.began, len(r.waits), r.offline)
 }

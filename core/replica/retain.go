@@ -25,7 +25,7 @@ func (r *Replica) Retain() {
 	r.shedSoon()
 	set := &r.cfg.Settings
 	if !set.Deletes || set.RetentionMs < 0 && set.RetentionBytes < 0 || r.offline != "" || r.closed || !r.leads || !r.ready ||
-		r.handing > 0 || r.cut != nil || r.pull != nil {
+		r.handing > 0 || r.cut != nil || r.pull != nil || r.ahead != nil {
 		return
 	}
 	began := max(r.start, r.cutting)

@@ -159,7 +159,7 @@ func (r *Replica) healLater() {
 	if s == nil {
 		return
 	}
-	r.abortPull()
+	r.dropPull()
 	r.awake = false
 	r.deadline()
 	r.scrubFrom(h.seg, h.pos, h.next)

@@ -152,7 +152,7 @@ func (r *Replica) moveStart(from, to uint64) (moved bool) {
 // shedSegments takes whole segments below the floor out of the log, and asks for the checkpoint without
 // which their files must stay.
 func (r *Replica) shedSegments() {
-	if !r.began || r.pull != nil || !r.mayMark() {
+	if !r.began || r.pull != nil || r.ahead != nil || !r.mayMark() {
 		return
 	}
 	k := 0

@@ -379,7 +379,9 @@ func (r *Replica) forget(i core.Index, t core.Term) bool {
 func (r *Replica) trim() {
 	limit := 16 << 10
 	if w := r.h.Window(); w.Entries > w.MaxEntries {
-		limit = 64
+		if limit = w.Least; limit == 0 {
+			limit = 64
+		}
 	}
 	if len(r.log.ents) <= limit*5/4 || r.syncing > 0 || r.marking > 0 {
 		return

@@ -108,6 +108,7 @@ type home struct {
 	full      []uint32                   // directories in which a shard has no room, as bits, by shard
 	where     det.Map[core.GroupID, int] // directories of partitions; with one directory it is empty
 	enrolls   enrolling
+	tolls     tolls
 }
 
 func newHome(s *Shard) *home {
@@ -122,6 +123,7 @@ func newHome(s *Shard) *home {
 	h.admin.retry.Fire = func(int64) { h.pushAdmin() }
 	h.questions.again.Fire = func(int64) { h.askFresh() }
 	h.gate.at.Fire = func(int64) { h.progress() }
+	h.tolls.init(s)
 	return h
 }
 

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/config"
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/journal"
 	"github.com/karst-stream/karst/core/meta"
@@ -183,9 +184,8 @@ func (s *Shard) setView(v *meta.View) {
 		switch {
 		case t != nil:
 			if o, _ := old.Group(g); o != t || !slices.Equal(old.ClusterConfigs, v.ClusterConfigs) {
-				h.r.Set(s.settings(t))
+				h.r.Set(s.settings(t, i))
 			}
-			_ = i
 		case v.Born(g): // it was there, and is not any more
 			s.removeGroup(h)
 		}
@@ -232,14 +232,17 @@ func (s *Shard) forgetLeaders(old *meta.View) {
 	}
 }
 
-func (s *Shard) settings(t *meta.Topic) replica.Settings {
+// settings are those of partition i.
+func (s *Shard) settings(t *meta.Topic, i int32) replica.Settings {
 	l := s.view.Layers(t, s.cfg.Node, s.cfg.Static)
 	v := l.TopicValues()
 	return replica.Settings{MinInsync: int(v.MinInsync), SegmentBytes: v.SegmentBytes, Deletes: v.Deletes,
 		DeleteDelay: core.Mono(v.FileDeleteDelayMs) * core.Millisecond,
 		RetentionMs: core.Wall(v.RetentionMs), RetentionBytes: v.RetentionBytes,
 		SegmentMs: core.Wall(v.SegmentMs), SegmentJitter: core.Wall(v.SegmentJitterMs),
-		IndexInterval: v.IndexInterval, IndexBytes: v.IndexBytes}
+		IndexInterval: v.IndexInterval, IndexBytes: v.IndexBytes,
+		SlowIn:  config.Throttles(v.SlowFollowers, i, int32(s.cfg.Node)),
+		SlowOut: config.Throttles(v.SlowLeaders, i, int32(s.cfg.Node))}
 }
 
 // partitionOf is the directory of a file that belongs to a partition: a segment or an index of one.
@@ -266,7 +269,7 @@ func (s *Shard) host(t *meta.Topic, i int32) {
 		}
 		h := &hosted{Shard: s, vol: s.vols[0], needs: in, group: p.Group, dir: dir, hash: hashDir(dir)}
 		s.groups.Set(p.Group, h)
-		h.r = replica.Broken(s.replicaConfig(h, t.ID, s.settings(t)), h, lost)
+		h.r = replica.Broken(s.replicaConfig(h, t.ID, s.settings(t, i)), h, lost)
 		return
 	}
 	wait := false
@@ -284,7 +287,7 @@ func (s *Shard) host(t *meta.Topic, i int32) {
 	if v.n > 0 {
 		markPlaced.Hit()
 	}
-	s.birth(v, p.Group, dir, t.ID, p.Voters, s.settings(t))
+	s.birth(v, p.Group, dir, t.ID, p.Voters, s.settings(t, i))
 	if p.Replicas[0] == s.cfg.Node {
 		s.groups.At(p.Group).r.Prefer()
 	}

@@ -234,7 +234,7 @@ func TestRetentionStopsAtTheHighWatermark(t *testing.T) {
 	if r.High() != 20 || r.End() != 21 {
 		t.Fatalf("high %d, end %d", r.High(), r.End())
 	}
-	s := l.shards[0].settings(l.shards[0].View().Topic("events"))
+	s := l.shards[0].settings(l.shards[0].View().Topic("events"), 0)
 	s.RetentionBytes = 0
 	r.Set(s)
 	x.run(core.Second)

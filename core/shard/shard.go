@@ -29,8 +29,12 @@ import (
 type Limits struct {
 	WindowBytes   int64 // batch bytes in memory, node-wide; default 64 MiB
 	WindowEntries int   // raft entries in memory, node-wide; default 256 Ki
+	GroupEntries  int   // ... of which a partition keeps so many in any case; default 64
 	PeerBytes     int64 // queued to one peer, by one shard; default 32 MiB
 	JournalSlot   int64 // bytes of a journal file; default 32 MiB
+	PullBytes     int64 // that a catch-up asks for at once; default 4 MiB
+	PullMemory    int64 // of all catch-ups of the node, on their way or not written yet; default 16 MiB
+	PullSync      int64 // after so many bytes a catch-up is synced; default 32 MiB
 }
 
 func (l Limits) orDefaults() Limits {
@@ -42,6 +46,12 @@ func (l Limits) orDefaults() Limits {
 	def(&l.WindowBytes, 64<<20)
 	def(&l.PeerBytes, 32<<20)
 	def(&l.JournalSlot, 32<<20)
+	def(&l.PullBytes, 4<<20)
+	def(&l.PullMemory, 16<<20)
+	def(&l.PullSync, 32<<20)
+	if l.GroupEntries == 0 {
+		l.GroupEntries = 64
+	}
 	if l.WindowEntries == 0 {
 		l.WindowEntries = 256 << 10
 	}
@@ -163,6 +173,7 @@ func New(cfg Config, rec *Recovery) *Shard {
 	s.room.shut = true
 	s.window.MaxBytes = s.limits.WindowBytes / int64(cfg.Shards)
 	s.window.MaxEntries = s.limits.WindowEntries / cfg.Shards
+	s.window.Least = s.limits.GroupEntries
 	s.view = meta.New("").View()
 	s.resolve()
 	s.volumes()
@@ -405,4 +416,7 @@ func (s *Shard) note(level int64, text string) {
 func (s *Shard) resolve() {
 	l := s.view.Layers(nil, s.cfg.Node, s.cfg.Static)
 	s.values = l.BrokerValues()
+	if s.home != nil {
+		s.home.tolls.setRates(s)
+	}
 }
