@@ -6,6 +6,7 @@ import (
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/journal"
+	"github.com/karst-stream/karst/core/mut"
 	"github.com/karst-stream/karst/core/seg"
 )
 
@@ -34,7 +35,7 @@ func (r *Replica) syncAll() {
 	}
 	r.aim()
 	for _, s := range r.segs {
-		if !s.dirty {
+		if !s.dirty || mut.On("M27c") && r.pull != nil { // a catch-up is noted before it is synced
 			continue
 		}
 		s.dirty = false

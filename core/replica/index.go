@@ -6,6 +6,7 @@ import (
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/journal"
+	"github.com/karst-stream/karst/core/mut"
 	"github.com/karst-stream/karst/core/seg"
 )
 
@@ -267,7 +268,11 @@ func (r *Replica) walkIndex(s *segment, x *seg.Index, scan *seg.Scanner, pos int
 		if ev.Err == core.OK {
 			scan.Feed(ev.Body.Bytes(), func(b seg.Seen) {
 				if b.Pos == x.Next && (next == nil || b.Head.BaseOffset() < next.base) {
-					x.Add(b.Head.BaseOffset(), b.Head.LastOffset(), b.Head.Size(), b.Head.MaxTimestamp())
+					late := core.Wall(0)
+					if mut.On("M21") { // an index that is made again is off by one
+						late = 1
+					}
+					x.Add(b.Head.BaseOffset(), b.Head.LastOffset(), b.Head.Size(), b.Head.MaxTimestamp()+late)
 				}
 			})
 		}

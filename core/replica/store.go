@@ -6,6 +6,7 @@ import (
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/journal"
+	"github.com/karst-stream/karst/core/mut"
 )
 
 const (
@@ -122,7 +123,7 @@ func (r *Replica) openSegment(base core.Offset, a *appending) *segment {
 		a.ops--
 		r.finishAppends()
 	})
-	r.h.FX().Add(core.Effect{Kind: core.Create, File: s.file, Path: s.path, Sync: true, Op: op})
+	r.h.FX().Add(core.Effect{Kind: core.Create, File: s.file, Path: s.path, Sync: !mut.On("M25"), Op: op}) // else a power loss takes the file
 	return s
 }
 
