@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""A node is wiped and takes in GB (10) gigabytes again: unthrottled without load, against cp and sync of the same files; then at
+the default throttle with 2,000 records/s beside it, whose p99 is compared with the one before. Variables: GB, RUNS (1), FOR (30, the
+seconds of a latency run), RATE (2000), and those of ../01-spine/common.py; RESULT is result.json here."""
+import json, os, pathlib, shutil, subprocess, sys, time
+
+HERE = pathlib.Path(__file__).resolve().parent
+os.environ.setdefault("RESULT", str(HERE / "result.json"))
+sys.path.insert(0, str(HERE.parent / "01-spine"))
+from common import WORK, Karst, load, memory, record, rounds, runs
+
+gb, length, rate = float(os.environ.get("GB", 10)), int(os.environ.get("FOR", 30)), int(os.environ.get("RATE", 2000))
+size, partitions, none = int(gb * 1e9), 6, str(2**63 - 1)
+
+
+def pace(k, topic):
+    out = WORK / "pace"
+    if not out.exists():
+        subprocess.run(["go", "build", "-o", str(out), "./pace"], cwd=HERE, check=True)
+    return json.loads(subprocess.run([out, f"-brokers={k.brokers}", f"-topic={topic}", f"-rate={rate}", f"-for={length}s"],
+                                     stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def directory(k, node):
+    """The node's own: the one of its segments."""
+    found = [p.parents[1] for p in pathlib.Path(k.data).rglob("big-0/*.log") if f"n{node}" in p.parts or f"node-{node}" in p.parts]
+    return found[0]
+
+
+def wiped(k, node):
+    k.do("kill", node)
+    d = directory(k, node)
+    for x in d.iterdir():
+        shutil.rmtree(x) if x.is_dir() else x.unlink()
+
+
+def fill(k):
+    load("write", brokers=k.brokers, topic="big", partitions=partitions, bytes=size, patience="1200s", **{"for": "3600s"})
+
+
+def back(k, node):
+    """Starts the wiped node and does not wait for its copies: at the throttle that takes longer than the verb waits."""
+    return subprocess.Popen(k.command("revive", node, "--rejoin"), shell=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+for n in rounds(runs(1)):
+    with Karst(3, "--topic", f"big:{partitions}", "--set", f"replica.catchup.max.bytes.per.second={none}") as k:
+        fill(k)
+        source = directory(k, 1)
+        files = [p for p in source.glob("big-*/*.log")]
+        total = sum(p.stat().st_size for p in files)
+        os.sync()
+        began = time.monotonic()
+        (WORK / "copy").mkdir()
+        for p in files:
+            subprocess.run(["cp", str(p), str(WORK / "copy" / f"{p.parent.name}-{p.name}")], check=True)
+        subprocess.run(["sync", "-f", str(WORK / "copy")], check=True)
+        copied = time.monotonic() - began
+        shutil.rmtree(WORK / "copy")
+        wiped(k, 3)
+        os.sync()
+        time.sleep(2)
+        began = time.monotonic()
+        p = back(k, 3)
+        load("isr", brokers=k.brokers, topic="big", patience="3600s")
+        took = time.monotonic() - began
+        p.wait()
+        k.look()
+        record("catchup", "cp", "cp and sync", total / copied / 1e6, "MB/s", n, bytes=total)
+        record("catchup", "Karst", "a wiped node, unthrottled, no load", total / took / 1e6, "MB/s", n, bytes=total)
+        record("catchup", "Karst", "share of cp and sync", copied / took, "x", n)
+        record("catchup", "Karst", "peak RSS of a node", k.peak, "MiB", n)
+    with Karst(3, "--topic", f"big:{partitions}", "--topic", "pace:6") as k:
+        fill(k)
+        pace(k, "pace")
+        before = pace(k, "pace")
+        wiped(k, 3)
+        p = back(k, 3)
+        began = time.monotonic()
+        time.sleep(3)
+        during = pace(k, "pace")
+        busy = p.poll() is None
+        load("isr", brokers=k.brokers, topic="big", patience="7200s")
+        took = time.monotonic() - began
+        p.wait()
+        after = pace(k, "pace")
+        k.look()
+        for what, got in (("before", before), ("in the catch-up", during), ("after", after)):
+            for q in ("p50", "p99", "p999"):
+                record("catchup", "Karst", f"produce {q} {what}", got[q + "_us"], "us", n, acked=got["acked"], failed=got["failed"])
+        record("catchup", "Karst", "p99 in the catch-up to before", during["p99_us"] / before["p99_us"], "x", n, caught_up_too_soon=not busy)
+        record("catchup", "Karst", "a wiped node, default throttle, under load", total / took / 1e6, "MB/s", n, bytes=total)
+        record("catchup", "Karst", "peak RSS of a node, throttled", k.peak, "MiB", n)
