@@ -78,8 +78,7 @@ func (r *Replica) recover(rec *journal.Group, files []core.FileInfo, boot core.B
 		case torn:
 			// Never completed here, so never acknowledged by this node: a torn tail, cut.
 			markTornTail.Hit()
-			r.log.ents = r.log.ents[:len(r.log.ents)-1]
-			r.log.notes = r.log.notes[:len(r.log.notes)-1]
+			r.log.keep(len(r.log.ents) - 1)
 		case why != "":
 			b.hole(hole{seg: n.at.seg, pos: n.at.pos, end: n.after().pos, index: uint64(t.Index), term: uint64(t.Term)}, why)
 			continue

@@ -48,6 +48,7 @@ var (
 	markPullLost = det.NewMark("replica: a catch-up was asked again")
 	markHeld     = det.NewMark("replica: a catch-up passed entries that the follower had")
 	markMoreSnap = det.NewMark("replica: a leader offered more in the middle of a catch-up")
+	markFreely   = det.NewMark("replica: a catch-up that would not end went on without throttle")
 	markBadEnd   = det.NewMark("replica: a catch-up did not end where the leader said")
 )
 
@@ -71,6 +72,8 @@ type pull struct {
 	held    int64       // memory that the node has set aside for them, until they are written
 	inWrite int64       // ... of this, for writes that are under way
 	tolled  bool        // it waits for its turn
+	round   int64       // offsets that it is to bring
+	freely  bool        // the throttle would keep it from ever being over
 	fresh   int64       // bytes that no sync covers
 	askedAt core.Mono   // ... or last heard of it
 	synced  bool
@@ -192,6 +195,7 @@ func (r *Replica) startPull(p *pull) {
 	if a := r.ahead; a != nil {
 		if a.next <= p.to.end && a.at.seg >= p.to.first {
 			p.resume(a)
+			r.pace(p)
 			r.ask()
 			return
 		}
@@ -203,8 +207,27 @@ func (r *Replica) startPull(p *pull) {
 		markBelow.Hit()
 		p.seg, p.pos, p.next, p.times, p.low = p.to.first, 0, p.to.first, noTimes, p.to.first
 	}
+	r.pace(p)
 	r.pullOn()
 }
+
+// pace is told where a catch-up begins. One that follows at once on another is there because clients have written more than
+// the leader's window holds meanwhile; when it has not half as far to go, it would go on for ever at the default throttle.
+func (r *Replica) pace(p *pull) {
+	p.round = int64(p.to.end - p.next)
+	if x := &r.paced; x.round > 0 && r.h.Now().Mono-x.at < soonAgain && p.round > x.round/2 {
+		markFreely.Hit()
+		p.freely = true
+	}
+}
+
+// paced is the last catch-up that was brought to its end.
+type paced struct {
+	round int64
+	at    core.Mono
+}
+
+const soonAgain = 10 * core.Second
 
 // dropPull gives a catch-up up. What it wrote stays: the next one goes on from there, or the next entry that
 // raft takes ends it (endAhead).
@@ -560,6 +583,7 @@ func (r *Replica) install(snap *raftpb.Snapshot) {
 	det.That(d.decode(snap.Data), "replica: an installed snapshot was decoded before")
 	low := core.Offset(0)
 	if p := r.pull; p != nil {
+		r.paced = paced{p.round, r.h.Now().Mono}
 		low = p.low
 		r.landed(p, p.held)
 	}
@@ -571,7 +595,7 @@ func (r *Replica) install(snap *raftpb.Snapshot) {
 		r.release(&r.log.notes[i])
 	}
 	r.h.Window().Entries -= len(r.log.ents)
-	r.log.ents, r.log.notes = nil, nil
+	r.log.ents, r.log.notes, r.log.bytes = nil, nil, 0
 	r.log.conf, r.confAt = snap.Metadata.ConfState, snap.Metadata.Index
 	r.changed = 0
 	r.log.first, r.log.term0 = snap.Metadata.Index+1, snap.Metadata.Term

@@ -59,13 +59,17 @@ const (
 	LaneIn     Lane = iota // bytes that come, of replicas that no list names
 	LaneNamed              // ... that follower.replication.throttled.replicas names (KIP-73)
 	LaneOut                // bytes that go, of replicas that leader.replication.throttled.replicas names
+	LaneFree               // ... that come without a throttle, for as much memory as in other lanes
 	LanesCount = iota
 )
 
 // inLane is the throttle for what this replica takes in.
 func (r *Replica) inLane() Lane {
-	if r.cfg.Settings.SlowIn {
+	switch {
+	case r.cfg.Settings.SlowIn:
 		return LaneNamed
+	case r.pull.freely:
+		return LaneFree
 	}
 	return LaneIn
 }

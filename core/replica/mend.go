@@ -203,9 +203,7 @@ func (r *Replica) deadTail(i uint64) {
 	if o := r.cfg.Observer; o != nil {
 		o.Truncated(r.cfg.Node, r.cfg.Group, core.Index(i))
 	}
-	keep := i - r.log.first
-	clear(r.log.notes[keep:])
-	r.log.ents, r.log.notes = r.log.ents[:keep:keep], r.log.notes[:keep]
+	r.log.keep(int(i - r.log.first))
 	for k := range m.holes {
 		if m.holes[k].index >= i {
 			m.holes = m.holes[:k]

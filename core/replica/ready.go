@@ -292,9 +292,7 @@ func (r *Replica) truncate(i uint64) {
 	}
 	r.cutAt(at, touched)
 	r.h.Window().Entries -= int(r.log.last() - i + 1)
-	keep := i - r.log.first
-	clear(r.log.notes[keep:])
-	r.log.ents, r.log.notes = r.log.ents[:keep:keep], r.log.notes[:keep]
+	r.log.keep(int(i - r.log.first))
 	r.complete, r.changed = min(r.complete, i-1), min(r.changed, i-1)
 	r.epochs.cut(r.log.end(i - 1))
 	r.retime(i - 1)

@@ -183,6 +183,7 @@ type Replica struct {
 	tell    det.Timer // pays the commit indexes that are owed
 	heard   core.Mono // when the leader was last heard
 	pull    *pull
+	paced   paced
 	ahead   *ahead    // what a catch-up wrote behind the end of the log; nil: nothing
 	noted   *ahead    // ... as far as checkpoints may say
 	prefer  bool      // campaign as soon as the birth is durable

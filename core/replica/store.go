@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"slices"
+
 	"go.etcd.io/raft/v3/raftpb"
 
 	"github.com/karst-stream/karst/core"
@@ -375,24 +377,36 @@ func (r *Replica) forget(i core.Index, t core.Term) bool {
 	return true
 }
 
-// trim bounds the number of entries; what is dropped can only be had from segments. A follower that
-// was away for less is fed entry by entry.
+// windowBytes bounds the batches that a window names. Who lacks more is fed whole segments, which is cheaper than
+// entries and knows a throttle.
+const windowBytes = 32 << 20
+
+// trim bounds the entries by number and by the bytes they name; what is dropped can only be had from segments. A
+// follower that was away for less is fed entry by entry.
 func (r *Replica) trim() {
+	least := r.h.Window().Least
+	if least == 0 {
+		least = 64
+	}
 	limit := 16 << 10
 	if w := r.h.Window(); w.Entries > w.MaxEntries {
-		if limit = w.Least; limit == 0 {
-			limit = 64
-		}
+		limit = least
 	}
-	if len(r.log.ents) <= limit*5/4 || r.syncing > 0 || r.marking > 0 {
+	many := len(r.log.ents) > limit*5/4
+	if !many && (r.log.bytes <= windowBytes*5/4 || len(r.log.ents) <= least) || r.syncing > 0 || r.marking > 0 {
 		return
 	}
+	floor, left := uint64(0), r.log.bytes // what somebody in sync lacks goes by number only
+	if !many {
+		floor = r.lacking()
+	}
 	k := 0
-	for k < len(r.log.ents)-limit {
+	for many && k < len(r.log.ents)-limit || !many && k < len(r.log.ents)-least && left > windowBytes {
 		i, n := r.log.first+uint64(k), &r.log.notes[k]
-		if i > r.applied || i > r.complete || n.batch && !n.written {
+		if i > r.applied || i > r.complete || n.batch && !n.written || !many && i >= floor {
 			break
 		}
+		left -= int64(n.stub.Len)
 		r.release(n)
 		k++
 	}
@@ -401,4 +415,18 @@ func (r *Replica) trim() {
 	}
 	r.log.drop(k)
 	r.h.Window().Entries -= k
+}
+
+// lacking is the first entry that a voter in sync lacks, as far as a leader knows.
+func (r *Replica) lacking() uint64 {
+	i := r.log.last() + 1
+	if !r.leads {
+		return i
+	}
+	for j := range r.match {
+		if m := &r.match[j]; m.id != r.cfg.ID && slices.Contains(r.isr, m.id.Node()) {
+			i = min(i, m.index+1)
+		}
+	}
+	return i
 }

@@ -54,6 +54,7 @@ type window struct {
 	time0 times // of what at0.seg holds before it
 	ents  []raftpb.Entry
 	notes []note
+	bytes int64 // of the batches that ents name, in memory or not
 	snap  func() (raftpb.Snapshot, error)
 }
 
@@ -94,7 +95,17 @@ func (w *window) push(e raftpb.Entry) *note {
 	}
 	w.ents = append(w.ents, e)
 	w.notes = append(w.notes, n)
+	w.bytes += int64(n.stub.Len)
 	return &w.notes[len(w.notes)-1]
+}
+
+// keep removes all but the first k entries, whose bodies are released already.
+func (w *window) keep(k int) {
+	for i := range w.notes[k:] {
+		w.bytes -= int64(w.notes[k+i].stub.Len)
+	}
+	clear(w.notes[k:])
+	w.ents, w.notes = w.ents[:k:k], w.notes[:k]
 }
 
 // drop removes the first k entries, whose bodies are released already.
@@ -103,6 +114,9 @@ func (w *window) drop(k int) {
 		return
 	}
 	w.time0 = w.timesAt(w.first + uint64(k) - 1)
+	for i := range w.notes[:k] {
+		w.bytes -= int64(w.notes[i].stub.Len)
+	}
 	w.term0 = w.ents[k-1].Term
 	w.end0, w.at0 = w.notes[k-1].end, w.notes[k-1].after()
 	w.first += uint64(k)

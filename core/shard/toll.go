@@ -73,6 +73,7 @@ func (s *Shard) spent(lane replica.Lane, n int64) {
 		det.That(x.air >= 0, "toll: what lands was let in")
 		x.pump(t, replica.LaneIn)
 		x.pump(t, replica.LaneNamed)
+		x.pump(t, replica.LaneFree)
 	})
 }
 
@@ -87,7 +88,7 @@ func (x *tolls) init(s *Shard) {
 // setRates takes the broker's settings. What was let through at an old rate is forgiven.
 func (x *tolls) setRates(s *Shard) {
 	v := &s.values
-	for k, rate := range [replica.LanesCount]int64{v.CatchUpRate, v.FollowerThrottle, v.LeaderThrottle} {
+	for k, rate := range [replica.LanesCount]int64{v.CatchUpRate, v.FollowerThrottle, v.LeaderThrottle, noRate} {
 		if l := &x.lanes[k]; l.rate != rate {
 			l.rate, l.free = rate, 0
 			if s.started {
