@@ -348,3 +348,14 @@ func TestMarkdownNamesEveryKeyOnceInOrder(t *testing.T) {
 		}
 	}
 }
+
+func TestThrottledReplicas(t *testing.T) {
+	for _, c := range []struct {
+		list string
+		want bool
+	}{{"", false}, {"*", true}, {"3:2", true}, {"1:2,3:2", true}, {"3:1", false}, {"2:3", false}, {"1:2,33:2", false}, {"99999999999:2", false}} {
+		if got := Throttles(c.list, 3, 2); got != c.want {
+			t.Errorf("%q names the replica of partition 3 on node 2: %v", c.list, got)
+		}
+	}
+}

@@ -338,7 +338,7 @@ func (r *Replica) gotChunk(from core.NodeID, c Control) {
 	}
 	p.partial = append([]byte(nil), data.Bytes()[whole:]...)
 	r.writePulled(p, data, held, whole, n)
-	if c.Last && len(p.partial) == 0 && c.Next > p.seg {
+	if c.Last && len(p.partial) == 0 && c.Next > p.seg && p.next < p.to.end {
 		r.leaveSegment(p, c.Next)
 	}
 	r.pullOn()

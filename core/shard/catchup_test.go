@@ -8,6 +8,7 @@ import (
 
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/config"
+	"github.com/karst-stream/karst/core/meta"
 	"github.com/karst-stream/karst/core/replica"
 )
 
@@ -169,5 +170,79 @@ func TestACatchUpGoesOnWhereItWasCut(t *testing.T) {
 				t.Error("nothing had come")
 			}
 		})
+	}
+}
+
+// configure changes a key of a topic, or of all brokers when there is none.
+func (x *lagging) configure(topic, key, value string) {
+	x.t.Helper()
+	c := &meta.AlterConfigs{Resource: meta.TopicResource, Name: topic, Ops: []meta.ConfigOp{{Key: key, Op: meta.Set, Value: value}}}
+	if topic == "" {
+		c.Resource = meta.BrokerResource
+	}
+	if res := x.adminAt(x.g, c); res.Code != meta.Done {
+		x.t.Fatal(res)
+	}
+}
+
+// Each of the three rates holds for those that it is for, from the moment at which it is set.
+func TestACatchUpIsThrottled(t *testing.T) {
+	const rate, left = 65536, 150000 // bytes a second, and at least so many bytes to go
+	for _, c := range []struct {
+		name, list, key string
+		slow            bool
+	}{
+		{"default", "", "replica.catchup.max.bytes.per.second", true},
+		{"leader, named", "leader.replication.throttled.replicas", "leader.replication.throttled.rate", true},
+		{"leader, not named", "", "leader.replication.throttled.rate", false},
+		{"follower, named", "follower.replication.throttled.replicas", "follower.replication.throttled.rate", true},
+		{"follower, not named", "", "follower.replication.throttled.rate", false},
+		{"named, so not by default", "follower.replication.throttled.replicas", "replica.catchup.max.bytes.per.second", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			x := newLagging(t)
+			x.begun()
+			if c.list != "" {
+				x.configure("long", c.list, fmt.Sprintf("0:%d,0:%d", x.l.id, x.f.id))
+			}
+			x.configure("", c.key, fmt.Sprint(rate))
+			began := x.now
+			x.until("the follower to have all", 20*core.Second, func() bool { return x.equal(x.f, x.l) && x.equal(x.l, x.f) })
+			took, least := x.now-began, core.Mono(left)*core.Second/rate
+			if c.slow && took < least || !c.slow && took > least {
+				t.Errorf("it took %d ms; at the throttle it takes %d at least", took/core.Millisecond, least/core.Millisecond)
+			}
+		})
+	}
+}
+
+// What catch-ups have in memory is bounded for the node, and all of it is given back.
+func TestCatchUpsLandWhatTheyWereLetIn(t *testing.T) {
+	x := newLagging(t)
+	air := &x.f.shards[0].home.tolls.air
+	most := int64(0)
+	x.until("the follower to have all", 20*core.Second, func() bool {
+		most = max(most, *air)
+		return x.equal(x.f, x.l) && x.equal(x.l, x.f)
+	})
+	x.run(core.Second)
+	if most == 0 || most > x.f.shards[0].limits.PullMemory || *air != 0 {
+		t.Errorf("%d bytes at most, %d left", most, *air)
+	}
+}
+
+// The time of a stretch is rounded up, and never overflows.
+func TestTollTime(t *testing.T) {
+	for _, c := range []struct {
+		n, rate int64
+		want    core.Mono
+	}{
+		{0, 1, 0}, {1, 1, core.Second}, {4 << 20, 1, 4 << 20 * core.Second}, {1, 1 << 30, core.Microsecond},
+		{16 << 20, 16 << 20, core.Second}, {16<<20 + 1, 16 << 20, core.Second + core.Microsecond},
+		{4 << 20, noRate - 1, 4 * core.Microsecond}, {4 << 20, noRate, 0}, {4 << 20, 1<<63 - 1, 0},
+	} {
+		if got := tollTime(c.n, c.rate); got != c.want {
+			t.Errorf("%d bytes at %d take %d, want %d", c.n, c.rate, got, c.want)
+		}
 	}
 }

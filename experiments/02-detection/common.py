@@ -14,7 +14,9 @@ STORY = {
     "M20c": "the last segment is never too old", "M20d": "a restart forgets the timestamps of segments", "M22": "a change of voters holds when it is appended",
     "M23": "a wiped node takes its old name", "M24": "a failed sync counts", "M26": "a follower does not check what it gets",
     "M28": "a buffer is used again in flight", "M29": "the order of a map decides", "M30": "a topic is made before it is decided",
-    "M30b": "a topic id is used again",
+    "M30b": "a topic id is used again", "M10": "a snapshot comes without producers", "M21": "an index made again is off by one",
+    "M25": "a file is made without its directory's sync", "M27": "a snapshot is installed before it is synced",
+    "M27b": "what the log names makes way for a catch-up", "M27c": "a catch-up is noted before it is synced",
 }
 
 
