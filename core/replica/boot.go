@@ -58,7 +58,7 @@ func (b *booting) drop() {
 func (r *Replica) recover(rec *journal.Group, files []core.FileInfo, boot core.Boot) bool {
 	b := &booting{unsynced: map[core.Offset]bool{}, lost: map[core.Offset]bool{}}
 	r.openSegments(files, rec.Mark, b)
-	check := checkFrom(rec)
+	check := checkFrom(rec, r.cfg.BootChecks)
 	for i := range rec.Tail {
 		t := &rec.Tail[i]
 		n := r.log.push(raftpb.Entry{Index: uint64(t.Index), Term: uint64(t.Term), Type: raftpb.EntryType(t.Type), Data: t.Data})
@@ -104,16 +104,13 @@ func (r *Replica) recover(rec *journal.Group, files []core.FileInfo, boot core.B
 	return true
 }
 
-// checkAtMost is how many bytes of batches that were certainly durable a boot reads again: the newest, which
-// a crash is most likely to have met.
-const checkAtMost = 4 << 20
-
-// checkFrom is the first entry of the tail whose bytes are read although they were certainly durable.
-func checkFrom(rec *journal.Group) int {
+// checkFrom is the first entry of the tail whose bytes are read although they were certainly durable: the newest,
+// which a crash is most likely to have met.
+func checkFrom(rec *journal.Group, most int64) int {
 	size := int64(0)
 	for i := len(rec.Tail) - 1; i >= 0; i-- {
 		if t := &rec.Tail[i]; t.IsBatch && !t.Inline && t.Index <= rec.Bound {
-			if size += int64(t.Stub.Len); size > checkAtMost {
+			if size += int64(t.Stub.Len); size > most {
 				return i + 1
 			}
 		}

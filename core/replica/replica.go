@@ -61,6 +61,9 @@ type Config struct {
 	Seed     uint64
 	Settings Settings
 	Observer Observer // nil in production
+
+	// BootChecks is how many bytes of batches that were certainly durable Open reads again.
+	BootChecks int64
 }
 
 type staged struct {

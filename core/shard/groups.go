@@ -84,8 +84,15 @@ func (s *Shard) open(v *volume, g *journal.Group) {
 func (s *Shard) replicaConfig(h *hosted, topic [16]byte, set replica.Settings) replica.Config {
 	return replica.Config{Node: s.cfg.Node, ID: core.NewRaftID(max(1, s.id.Incarnation), s.cfg.Node), Group: h.group, Dir: h.dir,
 		TopicID: topic, Seed: uint64(det.Hash(0).U64(s.cfg.Seed).U64(uint64(h.group)).U64(uint64(s.rec.Start))),
-		Settings: set, Observer: s.cfg.Observer}
+		Settings: set, Observer: s.cfg.Observer, BootChecks: min(checksOfOne, checksOfAll/int64(len(s.rec.Found.Groups)+1))}
 }
+
+// How many bytes that were certainly durable a boot reads again: of a partition, and of all of the node together, which
+// must not hold up the start of a thousand partitions. The scrubber reads the rest.
+const (
+	checksOfOne = 4 << 20
+	checksOfAll = 512 << 20
+)
 
 // hostedNow attaches what a new replica needs.
 func (s *Shard) hostedNow(h *hosted) {

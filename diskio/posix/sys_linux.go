@@ -1,6 +1,7 @@
 package posix
 
 import (
+	"fmt"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -57,6 +58,23 @@ func reserve(fd int, off, n int64) error {
 
 // writeback has the kernel begin to write n bytes at off and does not wait for it.
 func writeback(fd int, off, n int64) { _ = unix.SyncFileRange(fd, off, n, unix.SYNC_FILE_RANGE_WRITE) }
+
+// syncVolume makes everything on the file system of fd durable. False: it could not, or the kernel is one of before 5.8,
+// which says nothing of writes that failed (syncfs(2)): then each file is to be synced.
+func syncVolume(fd int) bool {
+	var u unix.Utsname
+	var major, minor int
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); err != nil {
+		return false
+	}
+	if major < 5 || major == 5 && minor < 8 {
+		return false
+	}
+	return !syncs || uninterrupted(func() error { return unix.Syncfs(fd) }) == nil
+}
 
 func flushFd(fd int, full bool) error {
 	return uninterrupted(func() error {

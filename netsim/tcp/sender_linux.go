@@ -32,6 +32,7 @@ type sender struct {
 	err         error
 	in          int
 	off, left   int64
+	wide        bool
 }
 
 func newSender(nc *net.TCPConn) (*sender, error) {
@@ -121,6 +122,11 @@ func (s *sender) advance(n uint64) {
 // that asks for so much wants next: the kernel's own readahead is 128 KiB, and waits for the socket.
 const readAhead = 256 << 10
 
+// wideBuffer is how many bytes of such regions a socket may hold unsent, of which the kernel makes twice as many: what
+// tcp_wmem lets it grow to by itself on a path with a delay. Without one it stays at a few hundred KiB, and each of
+// them costs a sleep and a wake-up of both ends. The pages are the cache's own.
+const wideBuffer = 2 << 20
+
 // sendfile sends a region of a file, all of it or an error.
 func (s *sender) sendfile(reg netsim.Region, r core.Ref) error {
 	fd, ok := reg.Fd()
@@ -128,6 +134,7 @@ func (s *sender) sendfile(reg netsim.Region, r core.Ref) error {
 		return s.copyFile(reg, r)
 	}
 	if int64(r.Len) >= readAhead {
+		s.widen()
 		_ = unix.Fadvise(fd, r.Off, 2*int64(r.Len), unix.FADV_WILLNEED) // a hint: without it the region comes a little slower
 	}
 	s.in, s.off, s.left, s.err = fd, r.Off, int64(r.Len), nil
@@ -136,6 +143,17 @@ func (s *sender) sendfile(reg netsim.Region, r core.Ref) error {
 		err = s.err
 	}
 	return err
+}
+
+// widen asks once for the larger buffer. A kernel that refuses leaves the usual one.
+func (s *sender) widen() {
+	if s.wide {
+		return
+	}
+	s.wide = true
+	_ = s.raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, wideBuffer)
+	})
 }
 
 func (s *sender) onSendfile(fd uintptr) bool {
