@@ -1,0 +1,83 @@
+"""What the experiments of this folder share: that of 01-spine/common.py, pages of files, one broker's processes.
+
+Variables beside those of common.py: GB, the size of a large partition (30); CEILING, a copy of the yardsticks, whose
+warm.sh runs before each measured block (without it the README's warning holds).
+"""
+import ctypes, mmap, os, pathlib, subprocess, sys
+
+LOG = pathlib.Path(__file__).resolve().parent
+os.environ.setdefault("RESULT", str(LOG / "result.json"))
+sys.path.insert(0, str(LOG.parent / "01-spine"))
+from common import *  # noqa: E402,F403
+import common  # noqa: E402
+
+GB = float(os.environ.get("GB", 30))
+PAGE = mmap.PAGESIZE
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def warm():
+    """Fills the page cache: see warm.sh."""
+    if os.environ.get("CEILING"):
+        subprocess.run([os.path.join(need("CEILING"), "warm.sh")], check=True)
+
+
+def tool(mode, timeout=7200, **flags):
+    """Runs this folder's load generator."""
+    argv = [build("../03-log/load", "logload"), mode] + [f"-{k}={v}" for k, v in flags.items()]
+    p = subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=timeout)
+    if p.returncode:
+        raise RuntimeError(f"load {mode} failed")
+    return json.loads(p.stdout)
+
+
+def resident(path):
+    """How many bytes of a file are in the page cache."""
+    size = os.path.getsize(path)
+    if not size:
+        return 0
+    fd = os.open(path, os.O_RDWR)  # ctypes needs a writable buffer; nothing is written
+    try:
+        with mmap.mmap(fd, size) as m:
+            vec = (ctypes.c_ubyte * ((size + PAGE - 1) // PAGE))()
+            at = ctypes.c_char.from_buffer(m)
+            if libc.mincore(ctypes.c_void_p(ctypes.addressof(at)), ctypes.c_size_t(size), vec):
+                raise OSError(ctypes.get_errno(), "mincore")
+            del at
+            return sum(x & 1 for x in bytes(vec)) * PAGE
+    finally:
+        os.close(fd)
+
+
+def drop(paths):
+    """Takes files out of the page cache and makes sure that they are."""
+    os.sync()
+    for p in paths:
+        fd = os.open(p, os.O_RDONLY)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+    left = sum(resident(p) for p in paths)
+    if left:
+        raise SystemExit(f"{left} bytes are still in the page cache: nothing cold can be measured")
+
+
+def segments(k, topic="log", partition=0):
+    return sorted(map(str, pathlib.Path(k.data).glob(f"*/{topic}-{partition}/*.log")))
+
+
+class One(Karst):
+    """A cluster of one node, and its process."""
+
+    def __init__(self, *flags, **more):
+        super().__init__(1, *flags, **more)
+
+    def pid(self):
+        [p] = self.pids()
+        return p
+
+    def single(self, partitions=1, name="log", *config):
+        argv = [self.binary, "topic", "create", name, "-p", str(partitions), "-r", "1", "-B", self.brokers]
+        subprocess.run(argv + [x for c in config for x in ("-c", c)], check=True, stdout=subprocess.DEVNULL)
+
+    def tool(self, mode, **flags):
+        return tool(mode, broker=self.brokers, **flags)
