@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/karst-stream/karst/cmd/karst/catalogue"
@@ -61,7 +62,9 @@ type run struct {
 	cluster *cluster
 	load    *load
 	readers *readers
-	bad     []string // what the verdict must not forgive, found before it
+	bad     []string     // what the verdict must not forgive, found before it
+	earlier *underway    // of a demo that ended on a full disk in this directory
+	moved   atomic.Int64 // rows stored and read, as last seen
 }
 
 // Run plays the demo.
@@ -83,23 +86,37 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer cleanup()
-	err = r.play(ctx)
-	if err != nil && ctx.Err() != nil {
+	playing, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go r.guard(playing, stop)
+	err = r.play(playing)
+	switch {
+	case err == nil:
+		return os.Remove(r.underwayFile())
+	case ctx.Err() != nil:
 		r.endLive()
 		return catalogue.DemoFailed.New("interrupted").Try("karst demo")
+	case context.Cause(playing) == errStill:
+		r.endLive()
+		err = errStill
 	}
-	return err
+	return r.blame(err)
 }
 
 // directory chooses where the data live, and says how to tidy up.
 func (r *run) directory() (cleanup func(), err error) {
 	nothing := func() {}
 	if r.Dir != "" {
-		if _, err := os.Stat(filepath.Join(r.Dir, "dev.json")); err == nil {
+		_, err := os.Stat(filepath.Join(r.Dir, "dev.json"))
+		if u, ok := r.left(); ok && err == nil {
+			r.earlier = &u
+			return nothing, nil
+		}
+		if err == nil {
 			return nothing, catalogue.Contradiction.New("%s holds a cluster already; the demo begins with an empty one", r.Dir).
 				Try("give another directory with --data")
 		}
-		return nothing, nil
+		return nothing, r.begin()
 	}
 	dir, err := os.MkdirTemp("", "karst-demo-")
 	if err != nil {
@@ -110,7 +127,19 @@ func (r *run) directory() (cleanup func(), err error) {
 		if !r.Keep {
 			os.RemoveAll(dir)
 		}
-	}, nil
+	}, r.begin()
+}
+
+// begin makes the directory and the file in which a demo under way is noted.
+func (r *run) begin() error {
+	err := os.MkdirAll(r.Dir, 0o755)
+	if err == nil {
+		err = underway{}.note(r.underwayFile())
+	}
+	if err != nil {
+		return r.blame(catalogue.BadFile.New("cannot write into %s: %v", r.Dir, err).Wrap(err).Try("give another directory with --data"))
+	}
+	return nil
 }
 
 func (r *run) play(ctx context.Context) error {
@@ -155,6 +184,9 @@ func (r *run) sceneNodes(ctx context.Context) error {
 		r.say("%s at %s, process %d", n.Name(), n.Address, n.PID)
 	}
 	r.say("ready in %s", r.strong(fmt.Sprintf("%d ms", c.readyIn.Milliseconds())))
+	if r.earlier != nil {
+		return r.carryOn(ctx, *r.earlier)
+	}
 	return nil
 }
 
@@ -172,7 +204,7 @@ func (r *run) sceneStream(ctx context.Context) error {
 	r.say("%d partitions, %d copies each, keyed by origin; acks=all, idempotent", partitions, min(3, r.Nodes))
 	r.say("a group of three members reads along")
 	var err error
-	if r.readers, err = openReaders(r.cluster.seeds(), r.rows.total); err != nil {
+	if r.readers, err = openReaders(r.cluster.seeds(), r.group(), r.rows.total); err != nil {
 		return err
 	}
 	if r.load, err = openLoad(r.cluster.seeds(), r.rows, rate); err != nil {
@@ -309,6 +341,7 @@ func (r *run) watch(ctx context.Context, note string, done func() bool) error {
 	defer tick.Stop()
 	r.meter.reset(r.load.acked.Load(), r.readers.delivered.Load())
 	for {
+		r.moved.Store(r.load.acked.Load() + r.readers.distinct.Load())
 		if err := r.load.failure(); err != nil {
 			return catalogue.DemoFailed.New("the producer gave up: %v", err).Wrap(err)
 		}

@@ -24,7 +24,7 @@ type readers struct {
 	wait      sync.WaitGroup
 }
 
-func openReaders(seeds []string, total int) (*readers, error) {
+func openReaders(seeds []string, group string, total int) (*readers, error) {
 	rd := &readers{times: make([]uint8, total), stop: func() {}}
 	for range 3 {
 		opts := append(eager(seeds), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic),
