@@ -402,31 +402,39 @@ func uninterrupted(call func() error) error {
 // the power switch. List does not show them and Create refuses them.
 func hidden(path string) bool { return path == lockName || strings.HasPrefix(path, powerDir) }
 
-// settle makes durable what a process before this one left: files, then directories. Where the system can do that with one
-// call, it does: a sync of each of thousands of files flushes the device each time, though nothing was left of them.
+// manyFiles is from how many files on one call for the whole file system is cheaper than one for each, which flushes the
+// device each time though nothing is left of them. It also waits for what others have written there.
+const manyFiles = 256
+
+// settle makes durable what a process before this one left: files, then directories.
 func (d *Disk) settle() error {
 	if err := os.RemoveAll(d.dev.abs(powerDir)); err != nil {
 		return err
 	}
-	if fd, err := openFd(filepath.Dir(filepath.Clean(d.o.Dir)), unix.O_RDONLY, 0); err == nil {
+	if fd, err := openFd(filepath.Dir(d.o.Dir), unix.O_RDONLY, 0); err == nil { // the data directory's own entry
 		_ = syncFd(fd, true) // a parent that may not be read is not ours to sync
 		closeFd(fd)
 	}
-	whole := syncVolume(d.lock)
-	return filepath.WalkDir(d.o.Dir, func(path string, e fs.DirEntry, err error) error {
+	var paths []string
+	err := filepath.WalkDir(d.o.Dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() && !e.IsDir() {
 			return err
 		}
-		if !whole {
-			if err := syncPath(path); err != nil {
-				return err
-			}
-		}
+		paths = append(paths, path)
 		if rel, err := filepath.Rel(d.o.Dir, path); err == nil && e.IsDir() {
 			d.durable[filepath.ToSlash(rel)] = true
 		}
 		return nil
 	})
+	if err != nil || len(paths) >= manyFiles && syncVolume(d.lock) {
+		return err
+	}
+	for _, path := range paths {
+		if err := syncPath(path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func syncPath(path string) error {
