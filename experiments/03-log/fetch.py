@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """One reader that counts bytes: at the tail, from the page cache, and from the disk, against cat of the same files."""
-import subprocess, threading, time
+import os, subprocess, threading, time
 from here import GB, One, cpu_seconds, drop, record, rounds, segments, tool, warm
 
 size = int(min(GB, 4) * 1e9)
 with One() as k:
-    k.single()
+    k.single(1, "log", "segment.bytes=268435456")
     k.tool("fill", bytes=size)
     files = segments(k)[:-1]
-    whole = sum(map(lambda f: __import__("os").path.getsize(f), files))
+    whole = sum(map(os.path.getsize, files))
     for n in rounds():
         warm()
         for f in files:  # in the page cache, outside of the broker's window

@@ -4,13 +4,13 @@ import os, pathlib, subprocess, threading, time
 from here import One, memory, record
 
 minutes = float(os.environ.get("MINUTES", 30))
-with One() as k:
+with One("--set", "log.retention.check.interval.ms=500") as k:
     k.single(8, "log", "retention.ms=1000", "segment.bytes=1048576", "file.delete.delay.ms=1000", "segment.ms=1000")
     stop = threading.Event()
 
     def write():
         while not stop.is_set():
-            k.tool("fill", partitions=8, bytes=2_000_000_000, batch=1 << 17)
+            k.tool("fill", partitions=8, bytes=200_000_000, batch=1 << 17)
 
     writer = threading.Thread(target=write)
     began = time.monotonic()
