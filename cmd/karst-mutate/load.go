@@ -31,6 +31,7 @@ type listed struct {
 	Export     string // file with the types that it exports
 	GoFiles    []string
 	DepOnly    bool
+	Module     *struct{ Path, Dir string }
 	Error      *struct{ Err string }
 }
 
@@ -40,6 +41,11 @@ type code struct {
 	fset  *token.FileSet
 	files []*source
 	sum   string // of all sources
+
+	module  string // its path
+	root    string // its folder
+	imports types.Importer
+	byPkg   map[string][]*source // every file of a package, generated ones too
 }
 
 // source is one file, as it was read once.
@@ -71,7 +77,7 @@ func load(ctx context.Context, o *order) (*code, error) {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, "go", append([]string{"list", "-deps", "-export",
-		"-json=Dir,ImportPath,Export,GoFiles,DepOnly,Error", "--"}, o.packages...)...)
+		"-json=Dir,ImportPath,Export,GoFiles,DepOnly,Module,Error", "--"}, o.packages...)...)
 	cmd.Dir, cmd.Env = dir, environ(o)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
@@ -96,8 +102,8 @@ func load(ctx context.Context, o *order) (*code, error) {
 			wanted = append(wanted, p)
 		}
 	}
-	c := &code{dir: dir, fset: token.NewFileSet()}
-	imports := importer.ForCompiler(c.fset, "gc", func(path string) (io.ReadCloser, error) {
+	c := &code{dir: dir, fset: token.NewFileSet(), byPkg: map[string][]*source{}}
+	c.imports = importer.ForCompiler(c.fset, "gc", func(path string) (io.ReadCloser, error) {
 		if p := by[path]; p != nil && p.Export != "" {
 			return os.Open(p.Export)
 		}
@@ -106,7 +112,7 @@ func load(ctx context.Context, o *order) (*code, error) {
 	slices.SortFunc(wanted, func(a, b *listed) int { return cmp.Compare(a.ImportPath, b.ImportPath) })
 	sum := sha256.New()
 	for _, p := range wanted {
-		if err := c.check(p, imports); err != nil {
+		if err := c.check(p); err != nil {
 			return nil, err
 		}
 	}
@@ -119,7 +125,10 @@ func load(ctx context.Context, o *order) (*code, error) {
 }
 
 // check adds one package.
-func (c *code) check(p *listed, imports types.Importer) error {
+func (c *code) check(p *listed) error {
+	if p.Module != nil {
+		c.module, c.root = p.Module.Path, p.Module.Dir
+	}
 	info := &types.Info{Types: map[ast.Expr]types.TypeAndValue{}}
 	var files []*ast.File
 	for _, name := range p.GoFiles {
@@ -133,16 +142,17 @@ func (c *code) check(p *listed, imports types.Importer) error {
 			return err
 		}
 		files = append(files, f)
-		if ast.IsGenerated(f) {
-			continue
-		}
 		rel, err := filepath.Rel(c.dir, path)
 		if err != nil {
 			return err
 		}
-		c.files = append(c.files, &source{path: path, name: filepath.ToSlash(rel), pkg: p.ImportPath, text: text, ast: f, info: info})
+		s := &source{path: path, name: filepath.ToSlash(rel), pkg: p.ImportPath, text: text, ast: f, info: info}
+		c.byPkg[s.pkg] = append(c.byPkg[s.pkg], s)
+		if !ast.IsGenerated(f) {
+			c.files = append(c.files, s)
+		}
 	}
-	conf := types.Config{Importer: imports}
+	conf := types.Config{Importer: c.imports}
 	if _, err := conf.Check(p.ImportPath, c.fset, files, info); err != nil {
 		return fmt.Errorf("%s does not compile: %w", p.ImportPath, err)
 	}

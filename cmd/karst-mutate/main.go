@@ -8,6 +8,12 @@
 // stopped. It refuses to judge a bug that does not compile (the next one of the draw takes its place),
 // to believe tries that fail without a bug, and to go on with a draw from other code.
 //
+// With -schemata all bugs are in one build, each behind a switch, and a process takes the number of its
+// bug from the environment: hundreds of bugs cost one compilation. A try "own: tests {package}" runs the
+// tests of a package, only those that come by the place of the bug, quick ones first; other tries are run
+// when they come by it. Places where the language wants a constant do not take part, and limits are of
+// processor time.
+//
 // Commands of a try are split at spaces. {overlay} is the file for go's -overlay, {package} the import
 // path of the package with the bug, {tmp} a folder for what tries make.
 //
@@ -46,6 +52,8 @@ type order struct {
 	limit    time.Duration
 	memory   int64 // MiB of address space that a try may have; 0: any
 	cache    string
+	work     string // of schemata; "": bugs are built one by one
+	builds   [][]string
 	packages []string
 	tries    []try
 }
@@ -70,6 +78,11 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	f.DurationVar(&o.limit, "limit", 2*time.Minute, "a try that takes longer, and much longer than without a bug, has found it")
 	f.Int64Var(&o.memory, "memory", 8192, "MiB of address space that a try may use; 0: any")
 	f.StringVar(&o.cache, "cache", "", "folder for a build cache of its own, which does not grow with the draw; default go's")
+	f.StringVar(&o.work, "schemata", "", "folder for one build that holds all bugs, each chosen when a process starts")
+	f.Func("build", "`COMMAND` that builds what tries run, once, with -schemata", func(s string) error {
+		o.builds = append(o.builds, strings.Fields(s))
+		return nil
+	})
 	list := f.Bool("list", false, "print the draw and judge nothing")
 	report := f.Bool("report", false, "print what the state holds and judge nothing")
 	f.Func("try", "`NAME: COMMAND`, as often as there are tries; cheap ones first", func(s string) error {
@@ -168,6 +181,9 @@ func measure(ctx context.Context, o *order, out io.Writer) error {
 		return err
 	}
 	defer st.close()
+	if o.work != "" {
+		return measureSchemata(ctx, o, c, all, st, out)
+	}
 	j, err := newJudge(o, c)
 	if err != nil {
 		return err

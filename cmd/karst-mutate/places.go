@@ -18,6 +18,7 @@ type mutant struct {
 	src      *source
 	off, end int
 	text     string
+	path     []ast.Node // from the file down to the node that is changed
 
 	File string
 	Line int
@@ -52,6 +53,7 @@ type walker struct {
 	s     *source
 	skip  *regexp.Regexp
 	stack []ast.Node
+	node  ast.Node // that is visited
 	found []*mutant
 }
 
@@ -63,6 +65,7 @@ func (w *walker) visit(n ast.Node) bool {
 	if w.skipped(n) {
 		return false
 	}
+	w.node = n
 	w.place(n)
 	w.stack = append(w.stack, n)
 	return true
@@ -99,7 +102,7 @@ func (w *walker) parent() ast.Node {
 // put notes that the bytes from from to to may become text.
 func (w *walker) put(op string, from, to token.Pos, text string) {
 	m := &mutant{src: w.s, off: w.at(from), end: w.at(to), text: text, File: w.s.name, Op: op,
-		Line: w.c.fset.Position(from).Line}
+		path: append(slices.Clone(w.stack), w.node), Line: w.c.fset.Position(from).Line}
 	for _, n := range slices.Backward(w.stack) {
 		if f, ok := n.(*ast.FuncDecl); ok {
 			m.Func = f.Name.Name

@@ -23,6 +23,7 @@ type header struct {
 	Packages []string `json:"packages"`
 	Skip     string   `json:"skip"`
 	Tries    []try    `json:"tries"`
+	Schemata bool     `json:"schemata,omitempty"`
 }
 
 // state is a file with a header and a verdict a line. It is only ever appended to.
@@ -65,7 +66,7 @@ func readState(path string) (st *state, size int64, err error) {
 
 // openState begins a state or goes on with one, which must be of this very draw.
 func openState(o *order, c *code, places int) (*state, error) {
-	head := header{Seed: o.seed, Sources: c.sum, Places: places, Packages: o.packages, Tries: o.tries}
+	head := header{Seed: o.seed, Sources: c.sum, Places: places, Packages: o.packages, Tries: o.tries, Schemata: o.work != ""}
 	if o.skip != nil {
 		head.Skip = o.skip.String()
 	}
