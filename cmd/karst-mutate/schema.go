@@ -137,7 +137,8 @@ func (c *code) site(m *mutant, n int) (*site, error) {
 			e = outer
 		}
 		node = e
-		if m.Op == "negate" && m.src.info.Types[e].Value == nil {
+		if basic, ok := m.src.info.TypeOf(e).(*types.Basic); ok && m.Op == "negate" && basic.Info()&types.IsBoolean != 0 &&
+			m.src.info.Types[e].Value == nil {
 			s.shape = shapeTruth
 		} else {
 			s.result = resultOf(m.src.info.TypeOf(e), m.src.pkg, s.needs)

@@ -31,6 +31,8 @@ type unit struct {
 	Test  string  `json:"test,omitempty"`
 	CPU   float64 `json:"cpu"`
 	Reach []int   `json:"reach"`
+
+	Traced bool `json:"traced"`
 }
 
 // schemata judges bugs that are all in one build. A bug is tried only by what comes by its place:
@@ -89,47 +91,48 @@ func measureSchemata(ctx context.Context, o *order, c *code, all []*mutant, st *
 	return nil
 }
 
-// prepare builds, and runs everything once without a bug, or takes what an earlier run made of the
-// same draw.
+// prepared is what is kept of a draw's build and of the run without a bug.
+type prepared struct {
+	Key   string
+	Units []unit
+}
+
+// prepare builds, and runs everything once without a bug; what an earlier run of the same draw did of
+// that is not done again.
 func (s *schemata) prepare(ctx context.Context, head header, out io.Writer) error {
 	key, err := json.Marshal([]any{head, s.o.n, s.o.builds})
 	if err != nil {
 		return err
 	}
-	type made struct {
-		Key   string
-		Units []unit
-	}
-	name := filepath.Join(s.dir, "reach.json")
-	var m made
-	if b, err := os.ReadFile(name); err == nil && json.Unmarshal(b, &m) == nil && m.Key == string(key) {
-		s.units = m.Units
-		return s.resolve(ctx)
-	}
-	if err := os.RemoveAll(s.dir); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Join(s.dir, "tests"), 0o755); err != nil {
-		return err
-	}
 	if err := s.resolve(ctx); err != nil {
 		return err
 	}
-	began := time.Now()
-	if err := s.build(ctx); err != nil {
-		return err
+	name := filepath.Join(s.dir, "reach.json")
+	p := prepared{}
+	if b, err := os.ReadFile(name); err == nil && json.Unmarshal(b, &p) == nil && p.Key == string(key) {
+		s.units = p.Units
+	} else {
+		if err := os.RemoveAll(s.dir); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Join(s.dir, "tests"), 0o755); err != nil {
+			return err
+		}
+		began := time.Now()
+		if err := s.build(ctx); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "built %d bugs in %.0f s\n", len(s.sites), time.Since(began).Seconds())
+		if err := s.list(ctx); err != nil {
+			return err
+		}
 	}
-	fmt.Fprintf(out, "built %d bugs in %.0f s\n", len(s.sites), time.Since(began).Seconds())
-	began = time.Now()
-	if err := s.trace(ctx); err != nil {
-		return err
+	err = s.trace(ctx, out)
+	b, more := json.Marshal(prepared{string(key), s.units})
+	if more == nil {
+		more = os.WriteFile(name, b, 0o644)
 	}
-	fmt.Fprintf(out, "%d tests and commands pass without a bug, in %.0f s\n", len(s.units), time.Since(began).Seconds())
-	b, err := json.Marshal(made{string(key), s.units})
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(name, b, 0o644)
+	return errors.Join(err, more)
 }
 
 // resolve turns the packages that tries name into import paths.
@@ -230,8 +233,8 @@ func (s *schemata) binary(pkg string) string {
 	return filepath.Join(s.dir, "tests", path.Base(pkg)+".test")
 }
 
-// trace runs every unit alone and without a bug.
-func (s *schemata) trace(ctx context.Context) error {
+// list finds the units.
+func (s *schemata) list(ctx context.Context) error {
 	for _, pkg := range slices.Sorted(maps.Keys(s.dirs)) {
 		list, _, err := s.process(ctx, s.dirs[pkg], []string{s.binary(pkg), "-test.list", "^(Test|Fuzz|Example)"}, nil, 0)
 		if err != nil {
@@ -246,22 +249,26 @@ func (s *schemata) trace(ctx context.Context) error {
 			s.units = append(s.units, unit{Try: i})
 		}
 	}
-	file := filepath.Join(s.dir, "trace")
+	return nil
+}
+
+// trace runs every unit alone and without a bug, and notes by which places it comes.
+func (s *schemata) trace(ctx context.Context, out io.Writer) error {
+	file, began, ran, used := filepath.Join(s.dir, "trace"), time.Now(), 0, 0.0
 	for i := range s.units {
 		u := &s.units[i]
+		if u.Traced {
+			continue
+		}
 		if err := os.RemoveAll(file); err != nil {
 			return err
 		}
-		said, used, err := s.try(ctx, u.Pkg, []*unit{u}, []string{traceEnv + "=" + file}, 0)
+		said, cpu, err := s.try(ctx, u.Pkg, []*unit{u}, []string{traceEnv + "=" + file}, 0)
 		if err != nil {
 			return fmt.Errorf("without a bug %s fails: %w\n%s", s.name(u), err, telling(said))
 		}
-		u.CPU = used.Seconds()
 		text, err := os.ReadFile(file)
-		if err != nil {
-			if errors.Is(err, os.ErrNotExist) { // it comes by no switch at all
-				continue
-			}
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // without a file it came by no switch at all
 			return err
 		}
 		for _, n := range strings.Fields(string(text)) {
@@ -271,7 +278,11 @@ func (s *schemata) trace(ctx context.Context) error {
 			}
 			u.Reach = append(u.Reach, n)
 		}
+		u.CPU, u.Traced = cpu.Seconds(), true
+		ran, used = ran+1, used+u.CPU
 	}
+	fmt.Fprintf(out, "%d tests and commands pass without a bug, in %.0f s of processor time and %.0f s\n",
+		ran, used, time.Since(began).Seconds())
 	return nil
 }
 
