@@ -3,7 +3,8 @@
 # sweep find of them? All of them are in one build, so it takes minutes. Goes on where it was stopped.
 #   ./operators.sh few     20 of core/
 #   ./operators.sh many    300 of core/ and checker/
-# COMMIT= is another commit than the one that is checked out, N= another number, SEEDS= and FOR= another sweep.
+# COMMIT= is another commit than the one that is checked out, N= another number, SEEDS= and FOR= another sweep after the
+# first 4 seeds, or none.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 case ${1:-} in
@@ -11,7 +12,7 @@ few) n=${N:-20} packages=(./core/...) ;;
 many) n=${N:-300} packages=(./core/... ./checker/...) ;;
 *) sed -n '2,/^set/{/^#/p}' "$0" >&2; exit 2 ;;
 esac
-go=${GO:-go} seeds=${SEEDS:-5..60} length=${FOR:-10s}
+go=${GO:-go} seeds=${SEEDS-5..60} length=${FOR:-10s}
 commit=$(git rev-parse "${COMMIT:-HEAD}")
 work=$PWD/bin/operators
 copy=$work/$commit
@@ -30,6 +31,6 @@ skip='mut\.On\(|^func On\(|det\.That\(|det\.NewMark\(|\.Hit\(\)|Observer|\) (Str
   -try "own tests: tests {package}" \
   -try "neighbours: tests ./core/... ./checker/..." \
   -try "4 seeds: {tmp}/karst sim run --seeds 1..4 --for $length" \
-  -try "sweep: {tmp}/karst sim run --seeds $seeds --for $length" \
+  ${seeds:+-try "sweep: {tmp}/karst sim run --seeds $seeds --for $length"} \
   "${packages[@]}" >>"$work/progress-$1" || { tail -3 "$work/progress-$1" >&2; exit 1; }
 "$work/karst-mutate" -report -state "$work/$1-$commit.jsonl" | tee "experiments/02-detection/operators-$1.md"
