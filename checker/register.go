@@ -22,7 +22,6 @@ type cluster struct {
 	firstEnd         int64 // the earliest end of any of them
 	lastStart        int64 // the latest start
 	firstRead        int64 // the earliest end of a read
-	accesses         int
 	firstReadPresent bool
 }
 
@@ -53,7 +52,6 @@ func CheckRegister(ops []Access) (ok bool, value uint64, why string) {
 			c.firstRead, c.firstReadPresent = a.Ret, true
 		}
 		c.firstEnd, c.lastStart = min(c.firstEnd, a.Ret), max(c.lastStart, a.Call)
-		c.accesses++
 	}
 	var claims []zone
 	var points []zone // need one instant of theirs
