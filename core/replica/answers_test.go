@@ -170,3 +170,15 @@ func TestAReadKeepsToItsLimit(t *testing.T) {
 		t.Errorf("from the last batch: %d bytes", got.Size)
 	}
 }
+
+// A leader that learns of a newer disk wakes its group, to replace the old one; whoever follows leaves that
+// to the leader.
+func TestALeaderWakesForANewDisk(t *testing.T) {
+	for _, leads := range []bool{true, false} {
+		h := &neighbours{now: core.Second, newest: 2}
+		r := &Replica{h: h, began: true, leads: leads, log: &window{}, match: []matched{{id: core.NewRaftID(1, 2)}}}
+		if r.Reconsider(); r.awake != leads {
+			t.Errorf("leads %v: awake %v", leads, r.awake)
+		}
+	}
+}
