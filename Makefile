@@ -46,7 +46,7 @@ mutants: ## plants each bug of the code in turn; the simulator must find it with
 canary: ## a sweep that must be red turns a stage of .ci/run red
 	GO="$(GO)" .ci/mutants canary
 
-operators: ## small bugs drawn from the code by the commit: MANY=few (20) or many (300, a night)
+operators: ## small bugs drawn from the code by the commit: MANY=few (20) or many (300)
 	experiments/02-detection/operators.sh $(or $(MANY),few)
 
 equivalence: ## 100,000 random histories on which the exact checkers and porcupine must agree

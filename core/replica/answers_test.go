@@ -182,3 +182,13 @@ func TestALeaderWakesForANewDisk(t *testing.T) {
 		}
 	}
 }
+
+// Only a voter that is awake and follows has a candidate to wait for.
+func TestOnlyAFollowerThatIsAwakePutsOff(t *testing.T) {
+	for _, c := range []struct{ leads, awake, armed bool }{{false, true, true}, {false, false, false}, {true, true, false}, {true, false, false}} {
+		r := &Replica{h: &neighbours{now: core.Second}, rng: det.New(1, "put off"), leads: c.leads, awake: c.awake}
+		if r.putOff(); r.elect.Armed() != c.armed {
+			t.Errorf("leads %v, awake %v: it waits: %v", c.leads, c.awake, r.elect.Armed())
+		}
+	}
+}
