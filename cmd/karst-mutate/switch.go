@@ -182,6 +182,10 @@ func (s *schemata) build(ctx context.Context) error {
 	for _, m := range s.sites {
 		by[m.src] = append(by[m.src], m)
 	}
+	// With a module of its own, what is written here is no part of the one around it.
+	if err := os.WriteFile(filepath.Join(s.dir, "go.mod"), []byte("module "+switchName+"\n"), 0o644); err != nil {
+		return err
+	}
 	replace := map[string]string{}
 	put := func(original, text string) error {
 		name := filepath.Join(s.dir, fmt.Sprintf("file%d.go", len(replace)))
