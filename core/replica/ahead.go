@@ -123,12 +123,13 @@ func (r *Replica) pullMarked() {
 // endAhead is called when raft goes on without a catch-up: what follows the log in its files is to be cut.
 func (r *Replica) endAhead() {
 	r.dropPull()
-	if r.ahead == nil {
+	end := r.log.after(r.log.last())
+	if r.ahead == nil && r.active().base <= end.seg { // nor has it begun a segment that nothing came to
 		return
 	}
 	markUndone.Hit()
 	r.ahead, r.noted = nil, nil
-	r.cutAt(r.log.after(r.log.last()), true)
+	r.cutAt(end, true)
 	r.retime(r.log.last())
 }
 
