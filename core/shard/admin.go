@@ -223,8 +223,7 @@ func (h *home) propose(cmds [][]byte) {
 	h.s.guard(a.h, func() {
 		a.h.r.Propose(b.Build(), func(res replica.Result) {
 			if res.Err != replica.OK {
-				a.seen = nil // what comes again is proposed again
-				a.term = 0
+				a.term = 0 // what comes again is proposed again
 			}
 		})
 	})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/meta"
+	"github.com/karst-stream/karst/core/replica"
 	"github.com/karst-stream/karst/core/wire"
 )
 
@@ -104,5 +105,29 @@ func TestANewCoordinatorDropsOffsetsOfDeletedTopics(t *testing.T) {
 	r.until("the offset is gone", core.Second, func() bool { return r.committed("g", l, "t").offset == -1 })
 	if x := r.committed("g", l, "kept"); x.offset != 42 {
 		t.Errorf("the offset of a topic that exists is %d", x.offset)
+	}
+}
+
+// A coordinator whose replica has lost its leadership resigns, whether or not it has heard of a newer term.
+func TestADeposedCoordinatorResigns(t *testing.T) {
+	for _, newer := range []core.Term{0, 1} {
+		r := newRig(t, 1, 2)
+		r.open()
+		r.createTopic("t", 1, 1)
+		r.commit("g", r.coordinator("g"), "t", 41)
+		n := r.nodes[0]
+		p, _ := n.shards[0].CoordinatorOf("g")
+		s := n.shards[n.shards[0].ownerOf(p)]
+		var led, leads bool
+		n.post(s.cfg.Shard, core.Event{Kind: core.MailIn, Mail: letter(func(s *Shard) {
+			h := s.groups.At(p.Group())
+			led = h.coord.c.Leading()
+			s.coordChanged(h, &replica.Info{Group: h.group, Term: h.coord.term + newer})
+			leads = h.coord.c.Leading()
+		})})
+		r.run(50 * core.Millisecond)
+		if !led || leads {
+			t.Errorf("it led: %v; and still does: %v", led, leads)
+		}
 	}
 }
