@@ -77,6 +77,17 @@ func IndexPath(dir string, base core.Offset, k Kind) string {
 	return fmt.Sprintf("%s/%0*d%s", dir, digits, base, suffixes[k])
 }
 
+// txnSuffix is that of transaction indexes (LogFileUtils.java).
+const txnSuffix = ".txnindex"
+
+// TxnPath is the transaction index of the segment that begins at base.
+func TxnPath(dir string, base core.Offset) string {
+	return fmt.Sprintf("%s/%0*d%s", dir, digits, base, txnSuffix)
+}
+
+// ParseTxnPath is the inverse of TxnPath.
+func ParseTxnPath(path string) (dir string, base core.Offset, ok bool) { return parse(path, txnSuffix) }
+
 // ParsePath is the inverse of Path; false for every path that Path and Dir do not make.
 func ParsePath(path string) (dir string, base core.Offset, ok bool) {
 	return parse(path, suffix)

@@ -9,18 +9,22 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// markerMost is how long a control batch may be that a Scanner shows whole: Kafka's markers have 78 bytes.
+const markerMost = 256
+
 // Scanner verifies the bytes of a segment as they come, in pieces of any size: whole batches of v2
 // whose CRC is right, whose offsets follow each other without a gap and whose epochs never fall. It
-// stops for good at the first byte that is not of such a batch. It keeps one header and nothing else,
-// whatever sizes the headers claim.
+// stops for good at the first byte that is not of such a batch. It keeps one header, of a small control
+// batch all, and nothing else, whatever sizes the headers claim.
 type Scanner struct {
 	next  core.Offset
 	epoch core.Epoch
 	valid int64 // position behind the last batch that was verified
 
 	head [record.HeaderSize]byte
-	have int   // bytes of head
-	left int64 // bytes of the batch under way that are still to come; 0: the header is not whole
+	have int    // bytes of head
+	body []byte // all of the batch under way, when it is a small control batch
+	left int64  // bytes of the batch under way that are still to come; 0: the header is not whole
 	crc  uint32
 	bad  bool
 }
@@ -53,6 +57,9 @@ func (s *Scanner) Feed(b []byte, visit func(Seen)) bool {
 		} else {
 			n := min(int64(len(b)), s.left)
 			s.crc = crc32.Update(s.crc, castagnoli, b[:n])
+			if len(s.body) > 0 {
+				s.body = append(s.body, b[:n]...)
+			}
 			s.left -= n
 			b = b[n:]
 		}
@@ -73,6 +80,9 @@ func (s *Scanner) begin() {
 		return
 	}
 	s.left = int64(size - record.HeaderSize)
+	if s.body = s.body[:0]; h.Control() && size <= markerMost {
+		s.body = append(s.body, h...)
+	}
 	s.crc = crc32.Checksum(h[record.Unchecked:], castagnoli)
 }
 
@@ -83,6 +93,9 @@ func (s *Scanner) finish(visit func(Seen)) {
 		return
 	}
 	seen := Seen{Pos: s.valid, Head: h}
+	if len(s.body) > 0 {
+		seen.Marker = s.body
+	}
 	s.next, s.epoch, s.valid, s.have = h.LastOffset()+1, h.LeaderEpoch(), seen.End(), 0
 	if visit != nil {
 		visit(seen)

@@ -14,6 +14,8 @@ var ErrHeader = errors.New("seg: not the header of a batch, or of one that ends 
 type Seen struct {
 	Pos  int64        // in the segment
 	Head record.Batch // its first 61 bytes, valid until the next call
+
+	Marker record.Batch // of a scan, a small control batch: all of it, valid as long; else nil
 }
 
 // End is the position behind the batch.
