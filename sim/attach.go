@@ -115,6 +115,12 @@ func (o observer) Pulled(n core.NodeID, g core.GroupID, leader core.NodeID, to c
 	o.w.moment(leader, 4)
 }
 
+// Installed comes when raft has the snapshot: what it stands for must be on the platter by then (M27).
+func (o observer) Installed(n core.NodeID, g core.GroupID, i core.Index, t core.Term, end core.Offset) {
+	o.State.Installed(n, g, i, t, end)
+	o.w.installed(o.w.nodes[n], g, end)
+}
+
 func (o observer) BecameLeader(n core.NodeID, g core.GroupID, id core.RaftID, t core.Term, last core.Index) {
 	o.State.BecameLeader(n, g, id, t, last)
 	if !o.w.deaf {

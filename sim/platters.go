@@ -6,6 +6,7 @@ import (
 	"github.com/karst-stream/karst/checker"
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/journal"
+	"github.com/karst-stream/karst/core/shard"
 	diskfake "github.com/karst-stream/karst/diskio/fake"
 )
 
@@ -48,6 +49,25 @@ func (w *World) groupsOn(d *diskfake.Disk) (groups []journal.Group, err error) {
 		groups = append(groups, found.Groups...)
 	}
 	return groups, nil
+}
+
+// installed is told that raft has a snapshot up to end: the segment that holds the batch before it is on the platter.
+// With several directories a file may be in any, and on a dead one.
+func (w *World) installed(n *node, g core.GroupID, end core.Offset) {
+	if w.plan.Liars > 0 || w.plan.Dirs > 1 || w.failed || end == 0 || w.lossy(n) {
+		return
+	}
+	for _, l := range n.shards {
+		s, ok := l.m.(*shard.Shard)
+		if !ok {
+			continue
+		}
+		path, size, ok := s.Base(g)
+		if ok && size > 0 && !n.own().OnPlatter(path, 0, size) {
+			w.failAt("I5", "group %d: node %d has installed a snapshot up to offset %d, and some of the %d bytes of %s are not on its platter",
+				g, n.id, end, size, path)
+		}
+	}
 }
 
 // settle tells the judge which of the groups that it doubts are there no more: those that no node which

@@ -162,6 +162,8 @@ var pendingBrokerKeys = []Key{
 		Doc: "The default of the topic key retention.ms, in minutes; log.retention.ms is stronger."},
 	{Name: "log.retention.ms", Type: Long, Unit: "ms", Null: true, Scope: Cluster,
 		Doc: "The default of the topic key retention.ms."},
+	{Name: "log.scrub.period.ms", Type: Long, Unit: "ms", Default: "604800000", Scope: Node, Valid: atLeast(1000),
+		Doc: "In what time a node reads all its segments and indexes again, to find what rots before a client does. A key of Karst."},
 	{Name: "log.roll.hours", Type: Int, Unit: "hours", Default: "168", Scope: Cluster, Valid: atLeast(1),
 		Doc: "The default of the topic key segment.ms, in hours; log.roll.ms is stronger."},
 	{Name: "log.roll.jitter.hours", Type: Int, Unit: "hours", Default: "0", Scope: Cluster, Valid: atLeast(0),

@@ -65,6 +65,7 @@ type BrokerValues struct {
 	FetchMaxBytes            int32
 	FetchSessionSlots        int32
 	RetentionCheckMs         int64
+	ScrubPeriodMs            int64
 	Rack                     string // "": none
 
 	CatchUpRate      int64 // bytes a second that a node takes in of replicas that no list names
@@ -91,6 +92,7 @@ func (l *Layers) BrokerValues() BrokerValues {
 		FetchMaxBytes:            i32("fetch.max.bytes"),
 		FetchSessionSlots:        i32("max.incremental.fetch.session.cache.slots"),
 		RetentionCheckMs:         min(l.int64Of(brokers, "log.retention.check.interval.ms"), 1<<40),
+		ScrubPeriodMs:            min(l.int64Of(brokers, "log.scrub.period.ms"), 1<<40),
 		Rack:                     l.textOf(brokers, "broker.rack"),
 
 		CatchUpRate:      l.int64Of(brokers, "replica.catchup.max.bytes.per.second"),

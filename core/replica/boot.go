@@ -211,7 +211,8 @@ func (r *Replica) bootOp(path string) core.OpID {
 }
 
 // openSegments opens the files of the log up to the mark's segment; later ones are opened as the tail needs
-// them, or removed. All of them were synced: one that is missing, or shorter than it was, is fetched anew.
+// them, or removed. All of them were synced: one that is missing, or shorter than it was, is fetched anew. So is one
+// that another follows and that is longer: it is not the file that was written.
 func (r *Replica) openSegments(files []core.FileInfo, m journal.Mark, b *booting) {
 	found := false
 	for k, base := range r.bases {
@@ -232,7 +233,11 @@ func (r *Replica) openSegments(files []core.FileInfo, m journal.Mark, b *booting
 		s.size = max(size, 0)
 		r.segs = append(r.segs, s)
 		r.h.FX().Add(core.Effect{Kind: core.Create, File: s.file, Path: s.path, Sync: size < 0, Op: r.bootOp(s.path)})
-		if want == 0 || size >= want && want > 0 || want < 0 && size > 0 {
+		if longer := base < m.Segment && want > 0 && size > want; longer && r.alone() { // it cannot be fetched anew
+			r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Off: want, Op: r.bootOp(s.path)})
+			s.size, b.unsynced[base] = want, true
+			continue
+		} else if !longer && (want == 0 || size >= want && want > 0 || want < 0 && size > 0) {
 			continue
 		}
 		// Whatever it holds goes: with its length it would look whole after a crash.

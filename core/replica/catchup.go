@@ -132,9 +132,6 @@ func (r *Replica) snapshot() (raftpb.Snapshot, error) {
 	markSnapSent.Hit()
 	d := snapData{end: r.log.end(r.applied), at: r.log.after(r.applied), start: r.floor, first: r.segs[0].base,
 		epochs: r.epochs, state: r.ps.encode()}
-	if mut.On("M10") { // who catches up by segments knows no producer
-		d.state = nil
-	}
 	r.flushFill()
 	return raftpb.Snapshot{Data: d.encode(),
 		Metadata: raftpb.SnapshotMetadata{Index: r.applied, Term: t, ConfState: r.log.conf}}, nil

@@ -87,3 +87,6 @@ func (r *Replica) Mending() (lost []Lost, why string) {
 	}
 	return lost, r.mend.why
 }
+
+// Base is where the window begins in the segments, after a snapshot was installed: where that ends.
+func (r *Replica) Base() (path string, pos int64) { return r.path(r.log.at0.seg), r.log.at0.pos }

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/karst-stream/karst/core"
@@ -8,20 +9,24 @@ import (
 	"github.com/karst-stream/karst/core/seg"
 )
 
-// scrubBytes is how much of a segment one look takes.
-const scrubBytes = 256 << 10
+// ScrubBytes is how much of a segment one look takes.
+const ScrubBytes = 256 << 10
 
 var (
 	markScrubbed = det.NewMark("scrub: a segment was verified to its end")
+	markForeign  = det.NewMark("scrub: a segment holds whole batches that were not written to it")
 	markRot      = det.NewMark("scrub: a segment does not hold what was written to it")
 )
 
 // scrub verifies segments again and again, a piece at a time: fetches are served without a look at the bytes, so
-// rot in an old segment would be found by clients, or when the last good copy elsewhere is gone.
+// rot in an old segment would be found by clients, or when the last good copy elsewhere is gone. The index of a closed
+// segment is made again on the way: when it is not the one that was written, the file holds batches that are whole but
+// of another log. Then the index files are read.
 type scrub struct {
 	seg  core.Offset
 	pos  int64 // what was read
 	scan *seg.Scanner
+	made *seg.Index // what its index must be, when it is read from its begin
 	busy bool
 	sick *hole // was found by a leader, which hands over before it mends
 	heal det.Timer
@@ -46,23 +51,29 @@ func (r *Replica) Scrub() bool {
 	if x.scan == nil {
 		x.scan = seg.NewScanner(s.base, 0)
 	}
+	if x.pos == 0 && x.made == nil && s.done && s.again == nil {
+		x.made = seg.NewIndex(s.base, s.x.Interval)
+	}
 	limit := s.size
 	if s.base == end.seg {
 		limit = end.pos
 	}
 	if x.pos >= limit {
-		r.scrubNext(s, end)
+		r.scrubIndex(s)
+		if x.sick == nil {
+			r.scrubNext(s, end)
+		}
 		return false
 	}
 	x.busy = true
-	at, n := x.pos, min(limit-x.pos, scrubBytes)
+	at, n := x.pos, min(limit-x.pos, ScrubBytes)
 	op := r.h.NewOp(func(ev *core.Event) {
 		defer ev.Body.Release()
 		x.busy = false
 		if r.offline != "" || r.opening > 0 || x.seg != s.base || x.pos != at || ev.Err == core.ErrGone {
 			return
 		}
-		if ev.Err == core.OK && x.scan.Feed(ev.Body.Bytes(), nil) {
+		if ev.Err == core.OK && x.scan.Feed(ev.Body.Bytes(), x.indexed) {
 			x.pos += n
 			if x.pos < limit || !x.scan.Open() {
 				return
@@ -76,7 +87,39 @@ func (r *Replica) Scrub() bool {
 }
 
 func (r *Replica) scrubFrom(base core.Offset, pos int64, next core.Offset) {
-	r.scrub.seg, r.scrub.pos, r.scrub.scan = base, pos, seg.NewScanner(next, pos)
+	r.scrub.seg, r.scrub.pos, r.scrub.scan, r.scrub.made = base, pos, seg.NewScanner(next, pos), nil
+}
+
+// indexed is told of a batch that is whole.
+func (x *scrub) indexed(b seg.Seen) {
+	if x.made != nil {
+		x.made.Add(b.Head.BaseOffset(), b.Head.LastOffset(), b.Head.Size(), b.Head.MaxTimestamp())
+		x.made.Take()
+	}
+}
+
+// scrubIndex compares the index of a segment that was read from end to end with the one that was written, and
+// reads its files.
+func (r *Replica) scrubIndex(s *segment) {
+	made := r.scrub.made
+	if made == nil || !s.done || s.again != nil || s.x.Interval != made.Interval {
+		return
+	}
+	r.scrub.made = nil
+	made.Finish()
+	made.Take()
+	if !s.x.Same(made) {
+		markForeign.Hit()
+		r.rotten(s, hole{seg: s.base, end: s.size, next: s.base}, core.OK)
+		return
+	}
+	if len(s.loads) == 0 && s.spoilt < spoiltMost {
+		if !s.x.Hollow() {
+			s.x.Empty()
+			r.warm = slices.DeleteFunc(r.warm, func(w *segment) bool { return w == s })
+		}
+		r.asked(s, func() {})
+	}
 }
 
 // scrubNext goes to the segment after s, and from the last one to the first.

@@ -38,3 +38,14 @@ func (s *Shard) Sick() (list []Sick) {
 	})
 	return list
 }
+
+// Base is where the entries that a copy of this shard holds in memory begin in its segments: a file, and a position in
+// it before which all must be durable. false: no such copy is here.
+func (s *Shard) Base(g core.GroupID) (path string, pos int64, ok bool) {
+	h := s.groups.At(g)
+	if h == nil {
+		return "", 0, false
+	}
+	path, pos = h.r.Base()
+	return path, pos, true
+}

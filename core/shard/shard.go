@@ -121,7 +121,9 @@ type Shard struct {
 	balance  det.Timer
 	scrub    det.Timer
 	scrubbed int // where in the groups the scrubber is
-	retain   retaining
+
+	scrubRest, scrubAgain core.Mono // its pause, and when that is worked out anew
+	retain                retaining
 
 	view     *meta.View
 	values   config.BrokerValues
