@@ -30,7 +30,7 @@ const dumpHelp = `Prints the batches of a segment file (TOPIC-PARTITION/00000000
 the records in them. Every batch is verified on the way: its checksum, its offsets, its epoch. The
 first byte that belongs to no such batch ends the dump with status 6 and its position.
 
-Of an index file (.index, .timeindex) it prints the entries, and holds them against the segment beside it: status 6
+Of an index file (.index, .timeindex, .txnindex) it prints the entries, and holds them against the segment beside it: status 6
 when one is wrong. Of a journal file (journal/00-000001) it prints the frames, with --records what they say of each
 partition; of the file "node" the identity of the disk; of a whole data directory the newest checkpoint of each
 partition, with its voters, epochs, segments and producers.
@@ -94,6 +94,9 @@ func (d *logDump) run(c *cobra.Command, path string) error {
 	name := filepath.Base(filepath.Dir(mustAbs(path))) + "/" + filepath.Base(path)
 	if _, base, k, ok := seg.ParseIndexPath(name); ok {
 		return d.index(c, path, base, k)
+	}
+	if _, base, ok := seg.ParseTxnPath(name); ok {
+		return d.txnIndex(c, path, base)
 	}
 	_, base, ok := seg.ParsePath(name)
 	if !ok {

@@ -18,6 +18,14 @@ type shownEntry struct {
 	Offset   int64  `json:"offset"`
 	Position *int64 `json:"position,omitempty"` // of the batch that ends with the offset
 	Time     *int64 `json:"time,omitempty"`     // the largest timestamp up to the offset, in milliseconds
+
+	Aborted *shownAborted `json:"aborted,omitempty"` // the transaction that was, with its marker at the offset
+}
+
+type shownAborted struct {
+	Producer int64 `json:"producer_id"`
+	First    int64 `json:"first_offset"`
+	Stable   int64 `json:"last_stable_offset"` // the log was stable up to there once the marker was in it
 }
 
 type shownIndex struct {
@@ -54,6 +62,50 @@ func (d *logDump) index(c *cobra.Command, path string, base core.Offset, k seg.K
 	return nil
 }
 
+// txnIndex prints the entries of a transaction index, and holds them against its segment. What began in an earlier
+// one is believed.
+func (d *logDump) txnIndex(c *cobra.Command, path string, base core.Offset) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return catalogue.BadLog.New("%v", err).Wrap(err)
+	}
+	shown := shownIndex{File: path, Entries: []shownEntry{}}
+	all, err := seg.DecodeAborted(b, base)
+	for _, a := range all {
+		if int64(a.Last) >= d.from && (d.most == 0 || len(shown.Entries) < d.most) {
+			shown.Entries = append(shown.Entries, shownEntry{Offset: int64(a.Last),
+				Aborted: &shownAborted{a.PID, int64(a.First), int64(a.Stable)}})
+		}
+	}
+	if err == nil {
+		err = checkTxnIndex(path, base, b)
+	}
+	if err != nil {
+		shown.Finding = err.Error()
+	}
+	if err := d.out.print(c, shown, shown.write); err != nil {
+		return err
+	}
+	if shown.Finding != "" {
+		return catalogue.Damaged.New("%s: %s", path, shown.Finding)
+	}
+	return nil
+}
+
+func checkTxnIndex(path string, base core.Offset, b []byte) error {
+	f, err := os.Open(strings.TrimSuffix(path, filepath.Ext(path)) + ".log")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	check := seg.NewTxnCheck(base)
+	check.Segment(base, b)
+	if err := scanSegment(f, seg.NewScanner(base, 0), check.Batch); err != nil {
+		return err
+	}
+	return check.End()
+}
+
 // checkIndex holds one index file against its segment. The other file is left out: what a check asks of a
 // closed segment goes for both.
 func checkIndex(path string, base core.Offset, k seg.Kind, b []byte) error {
@@ -74,7 +126,9 @@ func checkIndex(path string, base core.Offset, k seg.Kind, b []byte) error {
 func (s shownIndex) write(w io.Writer) {
 	var tb table
 	for _, e := range s.Entries {
-		if e.Time != nil {
+		if a := e.Aborted; a != nil {
+			tb.row(a.Producer, a.First, e.Offset, a.Stable)
+		} else if e.Time != nil {
 			tb.row(atWall(core.Wall(*e.Time)).Format(logTime), e.Offset)
 		} else {
 			tb.row(e.Offset, *e.Position)
@@ -84,6 +138,9 @@ func (s shownIndex) write(w io.Writer) {
 		head := []string{"OFFSET", "POSITION"}
 		if s.Entries[0].Time != nil {
 			head = []string{"TIME", "OFFSET"}
+		}
+		if s.Entries[0].Aborted != nil {
+			head = []string{"PRODUCER", "FIRST", "MARKER", "STABLE"}
 		}
 		tb.rows = append([][]string{head}, tb.rows...)
 	}

@@ -150,6 +150,7 @@ func verifyPartition(dir *stillDir, g *journal.Group, files []segmentFile) (veri
 		}
 	}
 	want := core.Offset(-1) // the base that the next file must have
+	var txns *seg.TxnCheck
 	for i, f := range files {
 		if f.base > m.Segment || f.base == m.Segment && m.Pos == 0 { // begun after the checkpoint
 			later, err := verifyIndexes(dir, m.Name, files[i:])
@@ -163,9 +164,16 @@ func verifyPartition(dir *stillDir, g *journal.Group, files []segmentFile) (veri
 			damage("%s is missing: %s comes where offset %d should", seg.Path(m.Name, want), f.Path, want)
 		}
 		x := readIndexes(dir, m.Name, f.base)
-		next, end, err := scanFile(dir, f, x.check.Batch)
+		if txns == nil {
+			txns = seg.NewTxnCheck(f.base)
+		}
+		txns.Segment(f.base, readTxnIndex(dir, m.Name, f.base))
+		next, end, err := scanFile(dir, f, func(b seg.Seen) { x.check.Batch(b); txns.Batch(b) })
 		if err != nil {
 			return p, err
+		}
+		if err := txns.End(); err != nil {
+			p.Indexes = append(p.Indexes, f.Path+": its "+err.Error())
 		}
 		if why := x.end(i+1 < len(files) && next == files[i+1].base); why != "" {
 			p.Indexes = append(p.Indexes, why)
@@ -273,6 +281,15 @@ func readIndexes(dir *stillDir, partition string, base core.Offset) indexesOf {
 	}
 	x.check = seg.NewCheck(base, b[seg.Offsets], b[seg.Times])
 	return x
+}
+
+// readTxnIndex is the transaction index of a segment, empty when it has none, as most.
+func readTxnIndex(dir *stillDir, partition string, base core.Offset) []byte {
+	b, err := os.ReadFile(filepath.Join(dir.root, filepath.FromSlash(seg.TxnPath(partition, base))))
+	if err != nil {
+		return nil
+	}
+	return b
 }
 
 // end says what is wrong with them. The last segment may have none yet.
