@@ -291,7 +291,10 @@ func (r *Replica) removeStrays(files []core.FileInfo) {
 	for _, f := range files {
 		_, base, ok := seg.ParsePath(f.Path)
 		if !ok {
-			_, base, _, _ = seg.ParseIndexPath(f.Path)
+			_, base, _, ok = seg.ParseIndexPath(f.Path)
+		}
+		if !ok {
+			_, base, _ = seg.ParseTxnPath(f.Path)
 		}
 		if r.segment(base) == nil {
 			r.removeAtBoot(&segment{base: base, file: r.openStray(f.Path), path: f.Path})

@@ -101,11 +101,12 @@ func TestADirectoryWithForeignFiles(t *testing.T) {
 	h.kill(h.sick)
 	want := slices.Clone(h.sick.disk[hurtFirst])
 	strange := []string{"events-0/leader-epoch-checkpoint", "events-0/partition.metadata", "events-0/core", "lost+found", ".DS_Store",
-		"events-0/00000000000000000000.snapshot", "events-0/00000000000000000000.log.deleted", "events-0/0.log", "else-0/.keep"}
+		"events-0/00000000000000000000.snapshot", "events-0/00000000000000000000.txnindex", "events-0/00000000000000000000.log.deleted", "events-0/0.log", "else-0/.keep"}
 	for _, p := range strange {
 		h.sick.disk[p] = []byte("of somebody else")
 	}
 	stray := []string{"events-0/00000000000000009999.log", "events-0/09223372036854775807.log", "events-0/00000000000000009999.index",
+		"events-0/00000000000000009999.txnindex",
 		"nobody-7/00000000000000000000.log", "nobody-7/00000000000000000000.timeindex"}
 	for _, p := range stray {
 		h.sick.disk[p] = []byte("not a log")
@@ -120,7 +121,7 @@ func TestADirectoryWithForeignFiles(t *testing.T) {
 			t.Errorf("%s holds %q", p, h.sick.disk[p])
 		}
 	}
-	for _, p := range stray[:3] { // within the directory of a partition, named like its own, and not of its log
+	for _, p := range stray[:4] { // within the directory of a partition, named like its own, and not of its log
 		if b, ok := h.sick.disk[p]; ok {
 			t.Errorf("%s is left, with %q", p, b)
 		}

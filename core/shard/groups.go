@@ -257,7 +257,10 @@ func partitionOf(path string) (dir string, ok bool) {
 	if dir, _, ok := seg.ParsePath(path); ok {
 		return dir, true
 	}
-	dir, _, _, ok = seg.ParseIndexPath(path)
+	if dir, _, _, ok := seg.ParseIndexPath(path); ok {
+		return dir, true
+	}
+	dir, _, ok = seg.ParseTxnPath(path)
 	return dir, ok
 }
 
