@@ -9,7 +9,8 @@ LIMIT = 500  # seeds that the worst master may take
 STORY = {
     "M01": "acknowledged before the sync", "M02": "a vote stays in memory", "M03": "what speaks of entries is written before them",
     "M04": "completions overtake each other", "M05": "a deposed leader answers reads", "M07": "rot among the committed is cut off as torn",
-    "M08": "high watermark one too high", "M09": "a restart shows an old high watermark", "M11": "one batch is remembered, not five",
+    "M08": "high watermark one too high", "M09": "a restart shows an old high watermark", "M10b": "a restart forgets producer state",
+    "M11": "one batch is remembered, not five",
     "M16": "a commit of an old generation is taken", "M20": "retention passes the high watermark", "M20b": "a segment is as old as its oldest record",
     "M20c": "the last segment is never too old", "M20d": "a restart forgets the timestamps of segments", "M22": "a change of voters holds when it is appended",
     "M23": "a wiped node takes its old name", "M24": "a failed sync counts", "M26": "a follower does not check what it gets",
