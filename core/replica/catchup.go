@@ -527,6 +527,9 @@ func (r *Replica) beyond(p *pull) uint64 {
 // endPull makes the bytes durable and lets raft install the snapshot.
 func (r *Replica) endPull() {
 	p := r.pull
+	if r.syncing > 0 {
+		return // some of it is on its way to the disk for a checkpoint, after which pullMarked comes by
+	}
 	if p.dead = r.beyond(p); p.dead > 0 {
 		r.bury(p)
 		return
