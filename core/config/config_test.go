@@ -279,7 +279,8 @@ func TestResolution(t *testing.T) {
 		}
 	}
 	if v := layers.TopicValues(); v != (TopicValues{MaxMessageBytes: 5, MinInsync: 1, SegmentBytes: 3145728, LogAppendTime: true, Deletes: true, FileDeleteDelayMs: 60000,
-		RetentionMs: 120000, RetentionBytes: -1, SegmentMs: 3600000, IndexInterval: 4096, IndexBytes: 10 << 20}) {
+		RetentionMs: 120000, RetentionBytes: -1, SegmentMs: 3600000, IndexInterval: 4096, IndexBytes: 10 << 20,
+		MaxCompactionLagMs: 1<<63 - 1, MinDirty: 500_000, DeleteRetentionMs: 86400000}) {
 		t.Errorf("typed values: %+v", v)
 	}
 	unlimited := Layers{Static: []KV{{"log.retention.hours", "-1"}}}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -20,6 +21,12 @@ type TopicValues struct {
 	RetentionBytes    int64 // negative: without limit
 	SegmentMs         int64
 	SegmentJitterMs   int64
+
+	Compacts           bool // cleanup.policy holds compact
+	MinCompactionLagMs int64
+	MaxCompactionLagMs int64
+	MinDirty           int64 // min.cleanable.dirty.ratio in millionths
+	DeleteRetentionMs  int64
 
 	SlowLeaders   string // leader.replication.throttled.replicas, for Throttles
 	SlowFollowers string // follower.replication.throttled.replicas
@@ -42,6 +49,12 @@ func (l *Layers) TopicValues() TopicValues {
 		RetentionBytes:    l.int64Of(topics, "retention.bytes"),
 		SegmentMs:         l.int64Of(topics, "segment.ms"),
 		SegmentJitterMs:   l.int64Of(topics, "segment.jitter.ms"),
+
+		Compacts:           slices.Contains(strings.Split(l.textOf(topics, "cleanup.policy"), ","), "compact"),
+		MinCompactionLagMs: l.int64Of(topics, "min.compaction.lag.ms"),
+		MaxCompactionLagMs: l.int64Of(topics, "max.compaction.lag.ms"),
+		MinDirty:           scaledDecimal(l.textOf(topics, "min.cleanable.dirty.ratio"), 6),
+		DeleteRetentionMs:  l.int64Of(topics, "delete.retention.ms"),
 
 		SlowLeaders:   l.textOf(topics, "leader.replication.throttled.replicas"),
 		SlowFollowers: l.textOf(topics, "follower.replication.throttled.replicas"),
@@ -67,6 +80,11 @@ type BrokerValues struct {
 	RetentionCheckMs         int64
 	ScrubPeriodMs            int64
 	Rack                     string // "": none
+
+	CleanerOn        bool  // log.cleaner.enable
+	CleanerBackoffMs int64 // log.cleaner.backoff.ms
+	CleanerMemory    int64 // log.cleaner.dedupe.buffer.size
+	CleanerRate      int64 // log.cleaner.io.max.bytes.per.second; 0: no limit
 
 	CatchUpRate      int64 // bytes a second that a node takes in of replicas that no list names
 	FollowerThrottle int64 // ... and of those that follower.replication.throttled.replicas names
@@ -95,6 +113,11 @@ func (l *Layers) BrokerValues() BrokerValues {
 		ScrubPeriodMs:            min(l.int64Of(brokers, "log.scrub.period.ms"), 1<<40),
 		Rack:                     l.textOf(brokers, "broker.rack"),
 
+		CleanerOn:        l.textOf(brokers, "log.cleaner.enable") == "true",
+		CleanerBackoffMs: min(l.int64Of(brokers, "log.cleaner.backoff.ms"), 1<<40),
+		CleanerMemory:    l.int64Of(brokers, "log.cleaner.dedupe.buffer.size"),
+		CleanerRate:      cleanerRate(scaledDecimal(l.textOf(brokers, "log.cleaner.io.max.bytes.per.second"), 0)),
+
 		CatchUpRate:      l.int64Of(brokers, "replica.catchup.max.bytes.per.second"),
 		FollowerThrottle: l.int64Of(brokers, "follower.replication.throttled.rate"),
 		LeaderThrottle:   l.int64Of(brokers, "leader.replication.throttled.rate"),
@@ -107,4 +130,39 @@ func ReplicationFactor(configured int16, n int) int16 {
 		return int16(max(1, min(3, n)))
 	}
 	return configured
+}
+
+// scaledDecimal is a decimal number, as Parse keeps it, times ten to the power of places, without what is left of a
+// unit; the largest int64 when it is larger than that.
+func scaledDecimal(v string, places int) int64 {
+	mantissa, exponent, _ := strings.Cut(strings.ToLower(v), "e")
+	if exponent != "" {
+		e, err := strconv.Atoi(exponent)
+		if err != nil || e > 400 {
+			return 1<<63 - 1
+		}
+		places = max(places+e, -400)
+	}
+	whole, fraction, _ := strings.Cut(strings.TrimPrefix(mantissa, "+"), ".")
+	digits, point := whole+fraction, len(whole)+places
+	n := int64(0)
+	for i := range max(point, 0) {
+		d := int64(0)
+		if i < len(digits) {
+			d = int64(digits[i] - '0')
+		}
+		if d < 0 || d > 9 || n > (1<<63-1-d)/10 {
+			return 1<<63 - 1
+		}
+		n = n*10 + d
+	}
+	return n
+}
+
+// cleanerRate is 0 where the limit is so high that it is none.
+func cleanerRate(n int64) int64 {
+	if n >= 1<<40 {
+		return 0
+	}
+	return max(n, 1)
 }

@@ -11,6 +11,8 @@ import (
 const (
 	KindBatch = 1 // a Stub
 	KindStart = 2 // the log begins at an offset from here on, see AppendStart
+
+	KindCompact = 3 // segments are to be compacted, see AppendCompact
 )
 
 // Flags of a Stub.
@@ -26,6 +28,8 @@ const (
 	startVersion = 1 // the segments stay as they are
 	startRolls   = 2 // ... and the next batch begins one
 	flagBits     = 0x0f
+
+	compactVersion = 1
 )
 
 // Stub is what raft carries in place of a batch.
@@ -117,4 +121,18 @@ func DecodeStart(b []byte) (core.Offset, bool) {
 		return 0, false
 	}
 	return core.Offset(start), true
+}
+
+// AppendCompact writes entry data that says: every replica compacts its segments as decision says, which is in the
+// words of core/compact. A node that does not know it would go on without, so it is never proposed where one could be.
+func AppendCompact(dst, decision []byte) []byte {
+	return append(append(dst, KindCompact, compactVersion), decision...)
+}
+
+// DecodeCompact reads back what AppendCompact wrote; false when it is none.
+func DecodeCompact(b []byte) (decision []byte, ok bool) {
+	if len(b) < 2 || b[0] != KindCompact || b[1] != compactVersion {
+		return nil, false
+	}
+	return b[2:], true
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/record"
+	"github.com/karst-stream/karst/core/seg"
 )
 
 // What a catch-up has brought lies behind the end of the log, in files that are the log's or follow it. Raft does not
@@ -198,7 +199,7 @@ func (r *Replica) bootAhead(files []core.FileInfo, b *booting) {
 	var segs []*segment
 	found := false
 	for k, base := range r.bases {
-		want, have := r.sizes[k], sizeOf(files, r.path(base))
+		want, have := r.sizes[k], sizeOf(files, seg.PathOf(r.cfg.Dir, base, r.gens[k]))
 		switch {
 		case base < end.seg || base > a.at.seg || base == end.seg && a.low > 0:
 			continue
@@ -208,7 +209,7 @@ func (r *Replica) bootAhead(files []core.FileInfo, b *booting) {
 			return
 		}
 		if base > end.seg {
-			s := r.knownSegment(base)
+			s := r.knownOf(base, r.gens[k])
 			s.size, s.times = have, r.since[k]
 			segs = append(segs, s)
 		}

@@ -219,7 +219,7 @@ func (r *Replica) openSegments(files []core.FileInfo, m journal.Mark, b *booting
 		if base > m.Segment {
 			continue
 		}
-		s := r.knownSegment(base)
+		s := r.knownOf(base, r.gens[k])
 		s.times = r.since[k]
 		if mut.On("M20d") { // what lay in a segment before the start has no time
 			s.times = times{0, 0}
@@ -296,7 +296,7 @@ func (r *Replica) removeStrays(files []core.FileInfo) {
 		if !ok {
 			_, base, _ = seg.ParseTxnPath(f.Path)
 		}
-		if r.segment(base) == nil {
+		if s := r.segment(base); s == nil || s.gen != seg.Generation(f.Path) {
 			r.removeAtBoot(&segment{base: base, file: r.openStray(f.Path), path: f.Path})
 		}
 	}

@@ -88,13 +88,56 @@ type snapData struct {
 	start  core.Offset // log start
 	first  core.Offset // base of the oldest segment
 	epochs epochs
-	state  []byte // producer state
+	state  []byte      // producer state
+	clean  core.Offset // what the last compaction covered; -1: there was none
+	gens   []generation
 }
 
-const snapVersion = 1
+// generation is that of a segment, when it is not 0.
+type generation struct {
+	base core.Offset
+	gen  uint64
+}
+
+// Version 1 is that of a log that was never compacted.
+const snapVersion = 2
+
+func (d *snapData) genOf(base core.Offset) uint64 {
+	for _, g := range d.gens {
+		if g.base == base {
+			return g.gen
+		}
+	}
+	return 0
+}
+
+// agrees says of segments that lie before base that they are the leader's, as far as compaction goes.
+func (d *snapData) agrees(segs []*segment, base core.Offset) bool {
+	have := map[core.Offset]bool{} //det:ok looked up, never ranged
+	for _, s := range segs {
+		have[s.base] = true
+		if s.base < base && s.gen != d.genOf(s.base) {
+			return false
+		}
+	}
+	for _, g := range d.gens {
+		if g.base < base && !have[g.base] {
+			return false
+		}
+	}
+	return true
+}
 
 func (d *snapData) encode() []byte {
-	b := []byte{snapVersion}
+	b := []byte{1}
+	if d.clean >= 0 || len(d.gens) > 0 {
+		b[0] = snapVersion
+		b = binary.AppendVarint(b, int64(d.clean))
+		b = binary.AppendUvarint(b, uint64(len(d.gens)))
+		for _, g := range d.gens {
+			b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(g.base)), g.gen)
+		}
+	}
 	for _, v := range []int64{int64(d.end), int64(d.at.seg), d.at.pos, int64(d.start), int64(d.first)} {
 		b = binary.AppendVarint(b, v)
 	}
@@ -102,10 +145,33 @@ func (d *snapData) encode() []byte {
 }
 
 func (d *snapData) decode(b []byte) bool {
-	if len(b) == 0 || b[0] != snapVersion {
+	if len(b) == 0 || b[0] < 1 || b[0] > snapVersion {
 		return false
 	}
+	compacted, bad := b[0] >= 2, false
 	b = b[1:]
+	clean, gens := int64(-1), []generation(nil)
+	if compacted {
+		u := func() uint64 {
+			x, n := binary.Uvarint(b)
+			if n <= 0 {
+				bad, n = true, len(b)
+			}
+			b = b[n:]
+			return x
+		}
+		x, n := binary.Varint(b)
+		if n <= 0 || x < -1 {
+			return false
+		}
+		clean, b = x, b[n:]
+		for count := u(); count > 0 && !bad; count-- {
+			gens = append(gens, generation{core.Offset(u()), u()})
+		}
+	}
+	if bad {
+		return false
+	}
 	var v [5]int64
 	for i := range v {
 		x, n := binary.Varint(b)
@@ -115,14 +181,14 @@ func (d *snapData) decode(b []byte) bool {
 		v[i], b = x, b[n:]
 	}
 	es, rest, ok := decodeEpochs(b)
-	*d = snapData{core.Offset(v[0]), place{core.Offset(v[1]), v[2]}, core.Offset(v[3]), core.Offset(v[4]), es, rest}
+	*d = snapData{core.Offset(v[0]), place{core.Offset(v[1]), v[2]}, core.Offset(v[3]), core.Offset(v[4]), es, rest, core.Offset(clean), gens}
 	d.epochs.cut(d.end)
 	return ok
 }
 
 // snapshot answers raft: everything that is applied here, which is in segments or on its way there.
 func (r *Replica) snapshot() (raftpb.Snapshot, error) {
-	if r.cut != nil {
+	if r.cut != nil || len(r.compacting.decided) > 0 && !r.compacting.stuck { // what it names is about to go
 		return raftpb.Snapshot{}, raft.ErrSnapshotTemporarilyUnavailable
 	}
 	t, err := r.log.Term(r.applied)
@@ -131,7 +197,12 @@ func (r *Replica) snapshot() (raftpb.Snapshot, error) {
 	}
 	markSnapSent.Hit()
 	d := snapData{end: r.log.end(r.applied), at: r.log.after(r.applied), start: r.floor, first: r.segs[0].base,
-		epochs: r.epochs, state: r.ps.encode()}
+		epochs: r.epochs, state: r.ps.encode(), clean: r.compacting.clean}
+	for _, s := range r.segs {
+		if s.gen > 0 {
+			d.gens = append(d.gens, generation{s.base, s.gen})
+		}
+	}
 	r.flushFill()
 	return raftpb.Snapshot{Data: d.encode(),
 		Metadata: raftpb.SnapshotMetadata{Index: r.applied, Term: t, ConfState: r.log.conf}}, nil
@@ -193,7 +264,7 @@ func (r *Replica) startPull(p *pull) {
 	p.begun = true
 	r.flushFill()
 	if a := r.ahead; a != nil {
-		if a.next <= p.to.end && a.at.seg >= p.to.first {
+		if a.next <= p.to.end && a.at.seg >= p.to.first && p.to.agrees(r.segs, a.at.seg+1) {
 			p.resume(a)
 			r.pace(p)
 			r.ask()
@@ -206,6 +277,10 @@ func (r *Replica) startPull(p *pull) {
 	if at.seg < p.to.first { // what would follow our log is below the log start
 		markBelow.Hit()
 		p.seg, p.pos, p.next, p.times, p.low = p.to.first, 0, p.to.first, noTimes, p.to.first
+	}
+	if p.low == 0 && p.pos > 0 && !p.to.agrees(r.segs, p.seg+1) {
+		r.fail("its log ends within segments that were compacted without it")
+		return
 	}
 	r.pace(p)
 	r.pullOn()
@@ -469,15 +544,29 @@ func (r *Replica) pullSegment(base core.Offset) *segment {
 		r.segs = r.segs[:len(r.segs)-1]
 		r.setAside(s)
 	}
+	gen := uint64(0)
+	if r.pull != nil {
+		gen = r.pull.to.genOf(base)
+	}
 	if s := r.segment(base); s != nil {
-		return s
+		if s.gen == gen || s.size > 0 {
+			return s
+		}
+		det.That(s == r.active(), "replica: an empty segment of another generation is the last one")
+		r.segs = r.segs[:len(r.segs)-1]
+		r.spare = append(r.spare, s)
+		return r.pullNew(base, gen)
 	}
 	det.That(r.active().base < base, "replica: a catch-up writes at the end of the files")
-	if s := r.takeSpare(base); s != nil {
+	return r.pullNew(base, gen)
+}
+
+func (r *Replica) pullNew(base core.Offset, gen uint64) *segment {
+	if s := r.takeSpareOf(base, gen); s != nil {
 		r.segs = append(r.segs, s)
 		return s
 	}
-	s := r.knownSegment(base)
+	s := r.knownOf(base, gen)
 	r.segs = append(r.segs, s)
 	r.h.FX().Add(core.Effect{Kind: core.Create, File: s.file, Path: s.path, Sync: !mut.On("M25"),
 		Op: r.h.NewOp(func(ev *core.Event) { r.diskFailed(ev, "creating "+s.path) })})
@@ -614,6 +703,8 @@ func (r *Replica) install(snap *raftpb.Snapshot) {
 	}
 	r.next = d.end
 	r.epochs = d.epochs
+	r.compacting.clean, r.compacting.decided, r.compacting.proposed = d.clean, nil, false
+	r.dropSweep(func(id core.FileID, path string) { r.h.Remove(r.cfg.Dir, id, path) })
 	r.fed, r.behind = r.applied, true
 	if o := r.cfg.Observer; o != nil {
 		o.Installed(r.cfg.Node, r.cfg.Group, core.Index(snap.Metadata.Index), core.Term(snap.Metadata.Term), d.end)

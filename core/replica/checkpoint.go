@@ -71,13 +71,20 @@ func (r *Replica) aim() {
 // encodeState is what the journal keeps for us in a mark: bases and lengths of the log's segments, by which a
 // boot knows files that do not belong to it, and which of its own are not whole; their timestamps, of the last as
 // of what is applied, and their indexes; its epochs, then the producer state. Version 1 had no lengths, version 2
-// no timestamps and no indexes, version 3 nothing of a catch-up.
+// no timestamps and no indexes, version 3 nothing of a catch-up; version 4 is that of a log that was never compacted.
 func (r *Replica) encodeState() []byte {
-	b := binary.AppendUvarint([]byte{stateVersion}, uint64(len(r.segs)))
+	version := byte(stateVersion)
+	if !r.compacting.any(r.segs) {
+		version-- // so that an older node can read it
+	}
+	b := binary.AppendUvarint([]byte{version}, uint64(len(r.segs)))
 	at := r.log.after(r.applied).seg
 	for _, s := range r.segs {
 		b = binary.AppendUvarint(b, uint64(s.base))
 		b = binary.AppendUvarint(b, uint64(s.size))
+		if version >= 5 {
+			b = binary.AppendUvarint(b, s.gen)
+		}
 		t := s.times
 		if s.base == at {
 			t = r.log.timesAt(r.applied)
@@ -90,13 +97,17 @@ func (r *Replica) encodeState() []byte {
 			b = append(b, 0)
 		}
 	}
-	if b = r.noted.encode(r.epochs.encode(b)); mut.On("M10b") { // a restart forgets the producers of what the checkpoint covers
+	b = r.noted.encode(r.epochs.encode(b))
+	if version >= 5 {
+		b = r.compacting.encode(b)
+	}
+	if mut.On("M10b") { // a restart forgets the producers of what the checkpoint covers
 		return b
 	}
 	return append(b, r.ps.encode()...)
 }
 
-const stateVersion = 4
+const stateVersion = 5
 
 // decodeState takes bases and epochs and gives the rest. What the state says nothing of counts as of now.
 func (r *Replica) decodeState(b []byte, now core.Wall) (producers []byte, ok bool) {
@@ -124,6 +135,14 @@ func (r *Replica) decodeState(b []byte, now core.Wall) (producers []byte, ok boo
 			b = b[n:]
 		}
 		r.sizes = append(r.sizes, int64(size))
+		gen := uint64(0)
+		if version >= 5 {
+			if gen, n = binary.Uvarint(b); n <= 0 {
+				return nil, false
+			}
+			b = b[n:]
+		}
+		r.gens = append(r.gens, gen)
 		t := times{now, now} // what is not known counts as of today
 		for _, at := range []*core.Wall{&t.first, &t.max} {
 			if timed {
@@ -146,6 +165,9 @@ func (r *Replica) decodeState(b []byte, now core.Wall) (producers []byte, ok boo
 	r.epochs, b, ok = decodeEpochs(b)
 	if ok && version >= 4 {
 		r.noted, b, ok = decodeAhead(b)
+	}
+	if ok && version >= 5 {
+		b, ok = r.compacting.decode(b)
 	}
 	return b, ok
 }

@@ -147,11 +147,15 @@ func (r *Replica) writeIndex(s *segment, x *seg.Index) {
 	}
 }
 
+func (r *Replica) indexPath(s *segment, k seg.Kind) string {
+	return seg.IndexPathOf(r.cfg.Dir, s.base, s.gen, k)
+}
+
 func (r *Replica) openIndex(s *segment, k seg.Kind) core.FileID {
 	f := &s.files[k]
 	if f.id == 0 {
 		f.id, f.there = r.h.NewFile(), true
-		r.h.FX().Add(core.Effect{Kind: core.Create, File: f.id, Path: seg.IndexPath(r.cfg.Dir, s.base, k), Op: r.indexOp(s, k)})
+		r.h.FX().Add(core.Effect{Kind: core.Create, File: f.id, Path: r.indexPath(s, k), Op: r.indexOp(s, k)})
 	}
 	return f.id
 }
@@ -162,7 +166,7 @@ func (r *Replica) indexOp(s *segment, k seg.Kind) core.OpID {
 		if ev.Err != core.OK && ev.Err != core.ErrGone && r.offline == "" && s.spoilt < spoiltMost {
 			s.spoilt = spoiltMost
 			r.h.Note(4, "msg=\"an index file cannot be written, reads of its segment are slower\" file="+
-				seg.IndexPath(r.cfg.Dir, s.base, k)+" err="+strconv.Quote(ev.Err.String()))
+				r.indexPath(s, k)+" err="+strconv.Quote(ev.Err.String()))
 		}
 	})
 }
@@ -171,7 +175,7 @@ func (r *Replica) indexOp(s *segment, k seg.Kind) core.OpID {
 func (r *Replica) removeIndex(s *segment, remove func(id core.FileID, path string)) {
 	for k := range seg.Kinds {
 		if s.files[k].there {
-			remove(r.openIndex(s, k), seg.IndexPath(r.cfg.Dir, s.base, k))
+			remove(r.openIndex(s, k), r.indexPath(s, k))
 			s.files[k] = indexFile{}
 		}
 	}
@@ -181,7 +185,7 @@ func (r *Replica) removeIndex(s *segment, remove func(id core.FileID, path strin
 func (r *Replica) bootIndexes(files []core.FileInfo) {
 	for _, f := range files {
 		if _, base, k, ok := seg.ParseIndexPath(f.Path); ok {
-			if s := r.segment(base); s != nil {
+			if s := r.segment(base); s != nil && s.gen == seg.Generation(f.Path) {
 				s.files[k].there = true
 			}
 		}
@@ -193,7 +197,7 @@ func (r *Replica) bootIndexes(files []core.FileInfo) {
 		}
 		s.x, s.done = x, x.Closed()
 		for k := range seg.Kinds {
-			n := sizeOf(files, seg.IndexPath(r.cfg.Dir, base, k))
+			n := sizeOf(files, r.indexPath(s, k))
 			if n < x.Given(k) || x.Closed() && n != x.Given(k) {
 				s.x, s.done = seg.NewIndex(base, x.Interval), false
 			}
@@ -237,11 +241,11 @@ func (r *Replica) pumpIndex() {
 			r.asked(s, func() {})
 		}
 		switch {
-		case next != nil && x.After == next.base && next.base < r.AppliedEnd():
+		case next != nil && next.base < r.AppliedEnd() && (x.After == next.base || s.gen > 0 && x.Next >= s.size):
 			r.finishIndex(s, x)
 		case x.Next < r.limit(s):
 			markReindexed.Hit()
-			r.walkIndex(s, x, seg.NewScanner(x.After, x.Next), x.Next)
+			r.walkIndex(s, x, s.scanner(x.After, x.Next), x.Next)
 			return
 		}
 	}
@@ -308,7 +312,7 @@ func (r *Replica) spoil(s *segment, x *seg.Index) {
 	}
 	markSpoilt.Hit()
 	r.h.Note(4, "msg=\"an index file does not hold what was written, it is made again\" file="+
-		seg.IndexPath(r.cfg.Dir, s.base, seg.Offsets))
+		r.indexPath(s, seg.Offsets))
 	s.spoilt++
 	fresh := seg.NewIndex(s.base, x.Interval)
 	if s.done && !x.Hollow() {

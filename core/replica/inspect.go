@@ -20,6 +20,8 @@ type State struct {
 type SegmentState struct {
 	Base  core.Offset
 	Bytes int64
+
+	Generation uint64 // the decision that compaction wrote it for; 0: it holds what was appended
 }
 
 // EpochState is the first offset of a leader epoch.
@@ -47,7 +49,7 @@ func DecodeState(b []byte) (st State, ok bool) {
 		return State{}, false
 	}
 	for i, base := range r.bases {
-		st.Segments = append(st.Segments, SegmentState{base, r.sizes[i]})
+		st.Segments = append(st.Segments, SegmentState{base, r.sizes[i], r.gens[i]})
 	}
 	for _, e := range r.epochs {
 		st.Epochs = append(st.Epochs, EpochState{e.epoch, e.base})
@@ -75,7 +77,13 @@ func (l Lost) String() string {
 	return s
 }
 
-func (r *Replica) lostAt(h hole) Lost { return Lost{seg.Path(r.cfg.Dir, h.seg), h.pos, h.end} }
+func (r *Replica) lostAt(h hole) Lost {
+	gen := uint64(0)
+	if s := r.segment(h.seg); s != nil {
+		gen = s.gen
+	}
+	return Lost{seg.PathOf(r.cfg.Dir, h.seg, gen), h.pos, h.end}
+}
 
 // Mending says what this replica fetches before it takes part, and why; nothing when it is well.
 func (r *Replica) Mending() (lost []Lost, why string) {

@@ -22,6 +22,7 @@ type spot struct {
 	last  core.Offset
 	time  core.Wall
 	epoch core.Epoch
+	in    *segment // which may have been replaced meanwhile; nil: the window knows it
 }
 
 // Since finds the first record with a timestamp of ts or later, from the log start to the high watermark
@@ -99,7 +100,7 @@ func (r *Replica) sinceCold(s *segment, from core.Offset, ts core.Wall, done fun
 }
 
 func spotOf(s *segment, h seg.Seen) *spot {
-	return &spot{place{s.base, h.Pos}, h.Head.Size(), h.Head.BaseOffset(), h.Head.LastOffset(), h.Head.MaxTimestamp(), h.Head.LeaderEpoch()}
+	return &spot{place{s.base, h.Pos}, h.Head.Size(), h.Head.BaseOffset(), h.Head.LastOffset(), h.Head.MaxTimestamp(), h.Head.LeaderEpoch(), s}
 }
 
 func (r *Replica) sinceHot(from core.Offset, ts core.Wall) *spot {
@@ -116,7 +117,7 @@ func (r *Replica) sinceHot(from core.Offset, ts core.Wall) *spot {
 
 func (r *Replica) spotHot(i int) *spot {
 	n := &r.log.notes[i]
-	return &spot{n.at, n.stub.Len, n.stub.Base, n.end - 1, n.stub.MaxTime, core.Term(r.log.ents[i].Term).Epoch()}
+	return &spot{n.at, n.stub.Len, n.stub.Base, n.end - 1, n.stub.MaxTime, core.Term(r.log.ents[i].Term).Epoch(), nil}
 }
 
 // Latest finds the record with the largest timestamp, the first of several (KIP-734). A log without
@@ -190,7 +191,7 @@ func (r *Replica) maxCold(s *segment, best *spot, done func(*spot, core.Errno)) 
 		r.find(s, r.start, func(pos int64, _ bool) { walk(pos) })
 	default:
 		if newer(x.Max, best) {
-			best = &spot{at: place{s.base, 0}, last: x.MaxAt, time: x.Max}
+			best = &spot{at: place{s.base, 0}, last: x.MaxAt, time: x.Max, in: s}
 		}
 		walk(x.Next)
 	}
@@ -198,7 +199,7 @@ func (r *Replica) maxCold(s *segment, best *spot, done func(*spot, core.Errno)) 
 
 // resolve finds the batch of a spot of which only the last offset is known; nil when it cannot be read.
 func (r *Replica) resolve(sp *spot, done func(*spot)) {
-	s := r.segment(sp.at.seg)
+	s := r.holder(sp)
 	if sp.size > 0 || s == nil {
 		done(sp)
 		return
@@ -279,6 +280,14 @@ func (r *Replica) inBatch(sp *spot, want func(core.Wall) bool, unzip Unzip, done
 	})
 }
 
+// holder is the segment that a spot lies in.
+func (r *Replica) holder(sp *spot) *segment {
+	if sp.in != nil {
+		return sp.in
+	}
+	return r.segment(sp.at.seg)
+}
+
 // batchAt is the batch at a spot, from memory or from its segment; the Ref is the caller's.
 func (r *Replica) batchAt(sp *spot, done func(core.Ref, core.Errno)) {
 	for i := range r.log.notes {
@@ -287,7 +296,7 @@ func (r *Replica) batchAt(sp *spot, done func(core.Ref, core.Errno)) {
 			return
 		}
 	}
-	s := r.segment(sp.at.seg)
+	s := r.holder(sp)
 	if s == nil {
 		done(core.Ref{}, core.ErrGone)
 		return

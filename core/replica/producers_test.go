@@ -107,7 +107,7 @@ func TestACheckpointIsShownInWords(t *testing.T) {
 	r.ps.folded.Set(7, &producer{epoch: 2, time: 99, n: 2, sent: [remembered]sent{{0, 5, 3}, {1<<31 - 2, 8, 4}}})
 	b := r.encodeState()
 	st, ok := DecodeState(b)
-	want := State{[]SegmentState{{0, 700}, {40, 20}}, []EpochState{{0, 0}, {3, 12}}, []ProducerState{{ID: 7, Epoch: 2, Batches: 2,
+	want := State{[]SegmentState{{Base: 0, Bytes: 700}, {Base: 40, Bytes: 20}}, []EpochState{{0, 0}, {3, 12}}, []ProducerState{{ID: 7, Epoch: 2, Batches: 2,
 		First: 1<<31 - 2, Last: 1, Offset: 8, Timestamp: 99}}}
 	if !ok || !reflect.DeepEqual(st, want) {
 		t.Errorf("%+v, want %+v", st, want)

@@ -187,6 +187,11 @@ func (r *Replica) segmentOf(offset core.Offset) *segment {
 func (r *Replica) cold(offset core.Offset, limit int64, done func(Region)) {
 	r.coldRegion(offset, limit, func(s *segment, pos, size int64, err core.Errno) {
 		res := Region{Err: r.MayRead(), High: r.high, Start: r.start}
+		if res.Err == OK && err == core.OK && s == nil && offset >= r.start {
+			// Compaction left nothing between the offset and the window.
+			done(r.hot(max(offset, r.log.end0), limit, res))
+			return
+		}
 		switch {
 		case res.Err != OK:
 		case err != core.OK:
@@ -204,16 +209,25 @@ func (r *Replica) cold(offset core.Offset, limit int64, done func(Region)) {
 
 // coldRegion finds a stretch of about size bytes of a segment that begins with the batch which holds
 // offset: index first, then a walk over headers. The stretch ends at a batch's edge where the index
-// knows one. s is nil when no batch there holds offset.
+// knows one. Where compaction left no batch that holds offset, the next one will do; s is nil when there is none.
 func (r *Replica) coldRegion(offset core.Offset, size int64, done func(s *segment, pos, size int64, err core.Errno)) {
 	s := r.segmentOf(offset)
 	det.That(s != nil, "replica: an offset at or above the log start has a segment")
+	r.coldIn(s, offset, size, done)
+}
+
+// coldIn is coldRegion from segment s on.
+func (r *Replica) coldIn(s *segment, offset core.Offset, size int64, done func(s *segment, pos, size int64, err core.Errno)) {
 	r.find(s, offset, func(pos int64, exact bool) {
 		if end := r.edge(s, pos, size); exact && end > pos {
 			done(s, pos, end-pos, core.OK)
 			return
 		}
 		r.walk(s, pos, func(h seg.Seen) bool { return h.Head.LastOffset() >= offset }, func(h seg.Seen, found bool, err core.Errno) {
+			if next := r.after(s); err == core.OK && !found && next != nil && next.base <= r.log.at0.seg {
+				r.coldIn(next, offset, size, done)
+				return
+			}
 			if err != core.OK || !found {
 				done(nil, 0, 0, err)
 				return

@@ -59,6 +59,7 @@ func (r *Replica) Ready() {
 	r.insync()
 	r.pumpFeed()
 	r.pumpIndex()
+	r.pumpCompaction()
 	r.shedSegments()
 	r.maySleep()
 }
@@ -448,6 +449,7 @@ func (r *Replica) apply(m *raftpb.Message) {
 			r.floor = start
 			r.epochs.trim(start)
 		}
+		r.decided(e)
 		if n.batch {
 			r.ps.fold(&n.stub)
 			if o := r.cfg.Observer; o != nil {

@@ -47,6 +47,9 @@ type Settings struct {
 	IndexInterval  int64     // index.interval.bytes; -1: not known yet, so no index is begun
 	IndexBytes     int64     // segment.index.bytes; 0: no limit
 
+	Compacts   bool // cleanup.policy holds compact
+	Compaction Compaction
+
 	SlowIn  bool // follower.replication.throttled.replicas names this replica
 	SlowOut bool // leader.replication.throttled.replicas does
 }
@@ -61,6 +64,7 @@ type Config struct {
 	Seed     uint64
 	Settings Settings
 	Observer Observer // nil in production
+	Unzip    Unzip    // for compaction; nil: a log with compressed batches is not compacted
 
 	// BootChecks is how many bytes of batches that were certainly durable Open reads again.
 	BootChecks int64
@@ -157,6 +161,7 @@ type Replica struct {
 	walking bool       // ... and is being made
 	warm    []*segment // closed, with their index in memory; the oldest first
 
+	gens  []uint64      // of the segments that the boot's checkpoint names: their generations
 	bases []core.Offset // of the segments that the boot's checkpoint names
 	sizes []int64       // ... and their lengths, of all but the last; -1: not known
 	since []times       // ... and what is known of their timestamps
@@ -169,6 +174,8 @@ type Replica struct {
 	rolled       bool  // ... and they begin a new segment
 	tail         tail  // the segment that the next proposal goes to
 	jitter       jitter
+
+	compacting compacting
 
 	// Reading.
 	reads   []*readIndex
@@ -244,6 +251,9 @@ func Open(cfg Config, h Host, rec *journal.Group, files []core.FileInfo, boot co
 		r.fail("its checkpoint's state cannot be read")
 		return r
 	}
+	if len(r.compacting.decided) > 0 {
+		markAgain.Hit()
+	}
 	r.epochs.cut(rec.Mark.Offset) // what lay beyond comes with the tail
 	if r.recover(rec, files, boot) && r.mend == nil {
 		r.begin(rec.Hard)
@@ -276,6 +286,8 @@ func newReplica(cfg Config, h Host) *Replica {
 	r := &Replica{cfg: cfg, h: h, staging: map[staged]core.Ref{}, log: &window{},
 		rng: det.New(cfg.Seed, "replica "+strconv.FormatUint(uint64(cfg.Group), 10))}
 	r.log.time0 = noTimes
+	r.compacting.clean = -1
+	r.compacting.at.Fire = func(int64) { r.h.Dirty(r) }
 	r.jitter.rng = det.New(cfg.Seed, "jitter "+strconv.FormatUint(uint64(cfg.Group), 10))
 	r.log.snap = r.snapshot
 	r.tick.Fire = r.onTick
@@ -396,6 +408,8 @@ func (r *Replica) quiet() {
 	t.Stop(&r.fillAt)
 	t.Stop(&r.tell)
 	t.Stop(&r.shed.at)
+	t.Stop(&r.compacting.at)
+	r.compacting.sweep = nil
 	t.Stop(&r.scrub.heal)
 	if r.mend != nil {
 		t.Stop(&r.mend.again)
@@ -430,6 +444,7 @@ func (r *Replica) Close(remove func(id core.FileID, path string)) {
 	}
 	r.closed = true
 	r.dropPull()
+	r.dropSweep(remove)
 	r.segs = append(append(r.segs, r.spare...), r.shed.files...)
 	r.shed.files = nil
 	r.drain(Result{Err: UnknownPartition}, Result{Err: UnknownPartition})

@@ -71,7 +71,7 @@ func (r *Replica) removable(k int) bool {
 	if mut.On("M20c") && k+1 >= len(r.segs) { // the last segment stays, however old it is
 		return false
 	}
-	return k < len(r.segs) && (r.high >= r.upper(k) || mut.On("M20")) && r.sizeOf(k) > 0
+	return k < len(r.segs) && (r.high >= r.upper(k) || mut.On("M20")) && (r.sizeOf(k) > 0 || r.segs[k].gen > 0)
 }
 
 // oversized goes on from segment k over those that the log can lose and still hold retention.bytes.

@@ -49,7 +49,7 @@ func (r *Replica) Scrub() bool {
 		r.scrubFrom(s.base, 0, s.base)
 	}
 	if x.scan == nil {
-		x.scan = seg.NewScanner(s.base, 0)
+		x.scan = s.scanner(s.base, 0)
 	}
 	if x.pos == 0 && x.made == nil && s.done && s.again == nil {
 		x.made = seg.NewIndex(s.base, s.x.Interval)
@@ -70,7 +70,7 @@ func (r *Replica) Scrub() bool {
 	op := r.h.NewOp(func(ev *core.Event) {
 		defer ev.Body.Release()
 		x.busy = false
-		if r.offline != "" || r.opening > 0 || x.seg != s.base || x.pos != at || ev.Err == core.ErrGone {
+		if r.offline != "" || r.opening > 0 || x.seg != s.base || x.pos != at || ev.Err == core.ErrGone || r.segment(s.base) != s {
 			return
 		}
 		if ev.Err == core.OK && x.scan.Feed(ev.Body.Bytes(), x.indexed) {
@@ -88,6 +88,9 @@ func (r *Replica) Scrub() bool {
 
 func (r *Replica) scrubFrom(base core.Offset, pos int64, next core.Offset) {
 	r.scrub.seg, r.scrub.pos, r.scrub.scan, r.scrub.made = base, pos, seg.NewScanner(next, pos), nil
+	if s := r.segment(base); s != nil {
+		r.scrub.scan = s.scanner(next, pos)
+	}
 }
 
 // indexed is told of a batch that is whole.

@@ -123,7 +123,7 @@ func (r *Replica) proposeStart(to core.Offset) {
 // dropTrims answers everybody who waits for a log start.
 func (r *Replica) dropTrims(err Outcome) {
 	trims := r.trims
-	r.trims, r.cutting = nil, 0
+	r.trims, r.cutting, r.compacting.proposed = nil, 0, false
 	for _, t := range trims {
 		t.done(Trimmed{err, -1})
 	}
@@ -152,7 +152,7 @@ func (r *Replica) moveStart(from, to uint64) (moved bool) {
 // shedSegments takes whole segments below the floor out of the log, and asks for the checkpoint without
 // which their files must stay.
 func (r *Replica) shedSegments() {
-	if !r.began || r.pull != nil || r.ahead != nil || !r.mayMark() {
+	if !r.began || r.pull != nil || r.ahead != nil || r.compacting.sweep != nil || !r.mayMark() {
 		return
 	}
 	k := 0
@@ -250,7 +250,7 @@ func (r *Replica) removeShed() {
 // shedSegment is the segment at base that left the log and whose file is still there, or nil.
 func (r *Replica) shedSegment(base core.Offset) *segment {
 	for _, s := range r.shed.files {
-		if s.base == base {
+		if s.base == base && !s.old {
 			return s
 		}
 	}

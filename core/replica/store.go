@@ -9,6 +9,7 @@ import (
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/journal"
 	"github.com/karst-stream/karst/core/mut"
+	"github.com/karst-stream/karst/core/seg"
 )
 
 const (
@@ -35,6 +36,8 @@ type segment struct {
 	cuts    bool      // below the log start, and not all of it was committed
 	ends    int64     // ... only what is before this
 	gone    bool      // its removal was asked for: whether it could be made does not matter any more
+	gen     uint64    // the decision that compaction wrote it for; 0: it holds what was appended
+	old     bool      // compaction put another in its place
 	indexing
 }
 
@@ -98,9 +101,19 @@ func (r *Replica) segment(base core.Offset) *segment {
 func (r *Replica) newSegment(base core.Offset) *segment { return r.openSegment(base, nil) }
 
 // knownSegment is a segment that this process comes to know of.
-func (r *Replica) knownSegment(base core.Offset) *segment {
+func (r *Replica) knownSegment(base core.Offset) *segment { return r.knownOf(base, 0) }
+
+func (r *Replica) knownOf(base core.Offset, gen uint64) *segment {
 	now := r.h.Now().Wall
-	return &segment{base: base, file: r.h.NewFile(), path: r.path(base), times: noTimes, made: now, touched: now}
+	return &segment{base: base, gen: gen, file: r.h.NewFile(), path: seg.PathOf(r.cfg.Dir, base, gen), times: noTimes, made: now, touched: now}
+}
+
+// scanner verifies s from the batch at pos on, which begins with the offset next.
+func (s *segment) scanner(next core.Offset, pos int64) *seg.Scanner {
+	if s.gen > 0 {
+		return seg.NewSparseScanner(next, pos)
+	}
+	return seg.NewScanner(next, pos)
 }
 
 func (r *Replica) openSegment(base core.Offset, a *appending) *segment {
@@ -306,9 +319,11 @@ func (r *Replica) setAside(s *segment) {
 }
 
 // takeSpare is the segment at base that was set aside, or nil.
-func (r *Replica) takeSpare(base core.Offset) *segment {
+func (r *Replica) takeSpare(base core.Offset) *segment { return r.takeSpareOf(base, 0) }
+
+func (r *Replica) takeSpareOf(base core.Offset, gen uint64) *segment {
 	for i, s := range r.spare {
-		if s.base == base {
+		if s.base == base && s.gen == gen {
 			r.spare = append(r.spare[:i:i], r.spare[i+1:]...)
 			return s
 		}

@@ -69,6 +69,37 @@ func Path(dir string, base core.Offset) string {
 	return fmt.Sprintf("%s/%0*d%s", dir, digits, base, suffix)
 }
 
+// PathOf is the file of a segment of a generation: the index of the decision that compaction wrote it for, 0 for one
+// that holds what was appended. The base comes first and ends at a dot, as Kafka's tools expect it.
+func PathOf(dir string, base core.Offset, gen uint64) string {
+	return fmt.Sprintf("%s/%0*d%s%s", dir, digits, base, generation(gen), suffix)
+}
+
+// IndexPathOf is an index file of such a segment.
+func IndexPathOf(dir string, base core.Offset, gen uint64, k Kind) string {
+	return fmt.Sprintf("%s/%0*d%s%s", dir, digits, base, generation(gen), suffixes[k])
+}
+
+func generation(gen uint64) string {
+	if gen == 0 {
+		return ""
+	}
+	return fmt.Sprintf(".%0*d", digits, gen)
+}
+
+// Generation is that of a file whose path ParsePath or ParseIndexPath takes.
+func Generation(path string) uint64 {
+	_, name, _ := strings.Cut(path, "/")
+	if len(name) < 2*digits+2 || name[2*digits+1] != '.' {
+		return 0
+	}
+	gen, err := strconv.ParseUint(name[digits+1:2*digits+1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return gen
+}
+
 // suffixes of index files, as Kafka's (LogFileUtils.java).
 var suffixes = [Kinds]string{".index", ".timeindex"}
 
@@ -88,7 +119,7 @@ func TxnPath(dir string, base core.Offset) string {
 // ParseTxnPath is the inverse of TxnPath.
 func ParseTxnPath(path string) (dir string, base core.Offset, ok bool) { return parse(path, txnSuffix) }
 
-// ParsePath is the inverse of Path; false for every path that Path and Dir do not make.
+// ParsePath is the inverse of Path and, with Generation, of PathOf; false for every path that these and Dir do not make.
 func ParsePath(path string) (dir string, base core.Offset, ok bool) {
 	return parse(path, suffix)
 }
@@ -105,8 +136,14 @@ func ParseIndexPath(path string) (dir string, base core.Offset, k Kind, ok bool)
 
 func parse(path, suffix string) (dir string, base core.Offset, ok bool) {
 	dir, name, ok := strings.Cut(path, "/")
-	if !ok || len(name) != digits+len(suffix) || name[digits:] != suffix {
+	if !ok || len(name) < digits+len(suffix) {
 		return "", 0, false
+	}
+	if rest := name[digits:]; rest != suffix {
+		gen, err := strconv.ParseUint(rest[min(1, len(rest)):min(digits+1, len(rest))], 10, 64)
+		if err != nil || gen == 0 || rest != generation(gen)+suffix {
+			return "", 0, false
+		}
 	}
 	n, err := strconv.ParseUint(name[:digits], 10, 63)
 	if err != nil {

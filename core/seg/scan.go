@@ -27,11 +27,18 @@ type Scanner struct {
 	left int64  // bytes of the batch under way that are still to come; 0: the header is not whole
 	crc  uint32
 	bad  bool
+	gaps bool // offsets may be missing: compaction was here
 }
 
 // NewScanner begins at the batch at pos, which must have the base offset next.
 func NewScanner(next core.Offset, pos int64) *Scanner {
 	return &Scanner{next: next, valid: pos}
+}
+
+// NewSparseScanner is NewScanner for a segment that compaction wrote: offsets grow, but some are missing, before the
+// first batch too.
+func NewSparseScanner(next core.Offset, pos int64) *Scanner {
+	return &Scanner{next: next, valid: pos, gaps: true}
 }
 
 // End is the end of what was verified: the offset that comes next and its position.
@@ -74,7 +81,7 @@ func (s *Scanner) begin() {
 	h := record.Batch(s.head[:])
 	size, ok := record.SizeAt(h)
 	last := int64(h.LastOffsetDelta())
-	if !ok || h.Magic() != 2 || h.BaseOffset() != s.next || h.LeaderEpoch() < s.epoch || last < 0 ||
+	if !ok || h.Magic() != 2 || h.BaseOffset() < s.next || h.BaseOffset() > s.next && !s.gaps || h.LeaderEpoch() < s.epoch || last < 0 ||
 		h.Count() < 0 || int64(h.Count()) > last+1 || h.LastOffset() < s.next || h.LastOffset()+1 < 0 {
 		s.bad = true
 		return

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/compact"
 	"github.com/karst-stream/karst/core/config"
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/journal"
@@ -54,6 +55,7 @@ func (s *Shard) boot() {
 	s.timers.Arm(&s.balance, int64(s.now.Mono+balanceEvery))
 	s.timers.Arm(&s.room.at, int64(s.now.Mono+yieldEvery))
 	s.timers.Arm(&s.scrub, int64(s.now.Mono+scrubEvery))
+	s.timers.Arm(&s.compact, int64(s.now.Mono+s.compactEvery()))
 	s.timers.Arm(&s.retain.at, int64(s.now.Mono+min(s.retainEvery(), retainFirst)))
 }
 
@@ -84,7 +86,8 @@ func (s *Shard) open(v *volume, g *journal.Group) {
 func (s *Shard) replicaConfig(h *hosted, topic [16]byte, set replica.Settings) replica.Config {
 	return replica.Config{Node: s.cfg.Node, ID: core.NewRaftID(max(1, s.id.Incarnation), s.cfg.Node), Group: h.group, Dir: h.dir,
 		TopicID: topic, Seed: uint64(det.Hash(0).U64(s.cfg.Seed).U64(uint64(h.group)).U64(uint64(s.rec.Start))),
-		Settings: set, Observer: s.cfg.Observer, BootChecks: min(checksOfOne, checksOfAll/int64(len(s.rec.Found.Groups)+1))}
+		Settings: set, Observer: s.cfg.Observer, Unzip: s.cfg.Unzip,
+		BootChecks: min(checksOfOne, checksOfAll/int64(len(s.rec.Found.Groups)+1))}
 }
 
 // How many bytes that were certainly durable a boot reads again: of a partition, and of all of the node together, which
@@ -242,12 +245,15 @@ func (s *Shard) forgetLeaders(old *meta.View) {
 // settings are those of partition i.
 func (s *Shard) settings(t *meta.Topic, i int32) replica.Settings {
 	l := s.view.Layers(t, s.cfg.Node, s.cfg.Static)
-	v := l.TopicValues()
+	v, b := l.TopicValues(), l.BrokerValues()
 	return replica.Settings{MinInsync: int(v.MinInsync), SegmentBytes: v.SegmentBytes, Deletes: v.Deletes,
 		DeleteDelay: core.Mono(v.FileDeleteDelayMs) * core.Millisecond,
 		RetentionMs: core.Wall(v.RetentionMs), RetentionBytes: v.RetentionBytes,
 		SegmentMs: core.Wall(v.SegmentMs), SegmentJitter: core.Wall(v.SegmentJitterMs),
 		IndexInterval: v.IndexInterval, IndexBytes: v.IndexBytes,
+		Compacts: v.Compacts && !t.Internal, Compaction: replica.Compaction{
+			Policy:    compact.Policy{MinLag: v.MinCompactionLagMs, MaxLag: v.MaxCompactionLagMs, MinDirty: v.MinDirty},
+			Retention: v.DeleteRetentionMs, Memory: b.CleanerMemory, Rate: b.CleanerRate},
 		SlowIn:  config.Throttles(v.SlowFollowers, i, int32(s.cfg.Node)),
 		SlowOut: config.Throttles(v.SlowLeaders, i, int32(s.cfg.Node))}
 }

@@ -124,6 +124,7 @@ type Shard struct {
 
 	scrubRest, scrubAgain core.Mono // its pause, and when that is worked out anew
 	retain                retaining
+	compact               det.Timer
 
 	view     *meta.View
 	values   config.BrokerValues
@@ -184,6 +185,7 @@ func New(cfg Config, rec *Recovery) *Shard {
 	s.balance.Fire = s.onBalance
 	s.scrub.Fire = s.onScrub
 	s.retain.at.Fire = s.onRetain
+	s.compact.Fire = s.onCompact
 	for _, n := range cfg.Peers {
 		if n != cfg.Node {
 			s.peers.Set(n, &peer{node: n})
