@@ -64,6 +64,9 @@ func bootKarst(w *World, n *node) ([]machine, error) {
 	if workload.Retains(w.plan.Loads) {
 		static = []config.KV{{Key: "log.retention.check.interval.ms", Value: "200"}}
 	}
+	if workload.Compacts(w.plan.Loads) {
+		static = append(static, config.KV{Key: "log.cleaner.backoff.ms", Value: "100"})
+	}
 	if w.plan.Segment > 0 {
 		static = append(static, config.KV{Key: "log.segment.bytes", Value: strconv.FormatInt(w.plan.Segment, 10)})
 	}

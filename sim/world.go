@@ -121,7 +121,7 @@ func newWorld(plan Plan, opts Options, drv driver) *World {
 		delete(configs, "segment.bytes") // smaller ones than clients may ask for: the brokers' own default
 	}
 	w.fleet = workload.New(workload.Config{Seed: plan.Seed, Nodes: plan.Nodes, Topic: "t", Partitions: plan.Partitions,
-		Factor: plan.Factor, Rate: plan.Rate, Core: 1<<plan.Nodes - 1, Loads: plan.Loads, Hot: plan.Hot, MaxRecord: plan.MaxRecord,
+		Factor: plan.Factor, Rate: plan.Rate, Core: 1<<plan.Nodes - 1, Steady: steady(&plan), Loads: plan.Loads, Hot: plan.Hot, MaxRecord: plan.MaxRecord,
 		Large: plan.Large, Packed: plan.Packed, Configs: configs}, w, w.told)
 	return w
 }
@@ -371,4 +371,19 @@ func (w *World) note(format string, args ...any) {
 	if w.opts.Trace != nil {
 		fmt.Fprintf(w.opts.Trace, "%13.6f %s\n", seconds(w.now), fmt.Sprintf(format, args...))
 	}
+}
+
+// steady are the nodes whose disks come to no harm, as bits.
+func steady(p *Plan) uint64 {
+	if p.Liars > 0 {
+		return 0
+	}
+	set := uint64(1)<<p.Nodes - 1
+	for _, f := range p.Faults {
+		if specs[f.Kind].harm || f.Kind == WrongDisk {
+			set &^= 1 << f.Node
+			set &^= 1 << f.Peer
+		}
+	}
+	return set
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/mut"
 	"github.com/karst-stream/karst/core/record"
 )
 
@@ -223,9 +224,9 @@ func (r *Run) choose(b record.Batch, plain []byte, expired bool) (kept int32, to
 		case x.Key == nil:
 			r.stats.Keyless++
 			return
-		case x.Offset < r.keys.last(x.Key):
+		case x.Offset < r.keys.last(x.Key) || mut.On("M19") && x.Offset == r.keys.last(x.Key) && i == b.LastOffsetDelta(): // the last of a batch goes
 			return
-		case x.Null && expired:
+		case x.Null && (expired || mut.On("M19b")): // delete markers go at once
 			markExpired.Hit()
 			r.stats.Expired++
 			return

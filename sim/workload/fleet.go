@@ -39,6 +39,7 @@ type Config struct {
 	Factor     int
 	Rate       int64  // batches a second, over all idempotent producers
 	Core       uint64 // nodes that will be there in the end, as bits
+	Steady     uint64 // nodes whose disks come to no harm
 	Loads      []Load
 	MaxRecord  int64
 	Hot        int64             // of 100 batches so many go to partition 0, beside its share
@@ -56,6 +57,7 @@ type Counts struct {
 	Undecodable, Asked, FirstTry, Damaged      int64
 	Weak, WeakAcked, Drifts, Rude, Wards, Late int64 // what the other loads did
 	Trims, Emptied, Skips                      int64
+	Folds                                      int64 // passes of compactors
 	LastAck                                    core.Mono
 	Met                                        *Met
 }
