@@ -111,7 +111,7 @@ func (d *logDump) run(c *cobra.Command, path string) error {
 	}
 	defer f.Close()
 	shown := shownSegment{File: path, Batches: []shownBatch{}}
-	s := seg.NewScanner(base, 0)
+	s := seg.ScannerOf(base, seg.Generation(name))
 	var unread error
 	err = scanSegment(f, s, func(b seg.Seen) {
 		if int64(b.Head.LastOffset()) < d.from || d.most > 0 && len(shown.Batches) == d.most {

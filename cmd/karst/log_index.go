@@ -117,7 +117,7 @@ func checkIndex(path string, base core.Offset, k seg.Kind, b []byte) error {
 	files := [seg.Kinds][]byte{}
 	files[k] = b
 	check := seg.NewCheck(base, files[seg.Offsets], files[seg.Times])
-	if err := scanSegment(f, seg.NewScanner(base, 0), check.Batch); err != nil {
+	if err := scanSegment(f, seg.ScannerOf(base, seg.Generation("/"+filepath.Base(path))), check.Batch); err != nil {
 		return err
 	}
 	return check.End(false)

@@ -14,6 +14,7 @@ import (
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/journal"
 	"github.com/karst-stream/karst/core/record"
+	"github.com/karst-stream/karst/core/replica"
 	"github.com/karst-stream/karst/core/seg"
 )
 
@@ -109,7 +110,7 @@ func verifyDir(root string) (*shownVerify, error) {
 	segments := map[string][]segmentFile{}
 	for _, f := range dir.files {
 		if name, base, ok := seg.ParsePath(f.Path); ok {
-			segments[name] = append(segments[name], segmentFile{f, base})
+			segments[name] = append(segments[name], segmentFile{f, base, seg.Generation(f.Path)})
 		}
 	}
 	for i := range found.Groups {
@@ -137,6 +138,34 @@ func verifyDir(root string) (*shownVerify, error) {
 type segmentFile struct {
 	core.FileInfo
 	base core.Offset
+	gen  uint64 // the decision that compaction wrote it for; 0: it holds what was appended
+}
+
+// named leaves of a partition's files those that its checkpoint names, and those that were begun after it. Of what
+// compaction has replaced, or has not put in place yet, the next start removes the rest. missing is a file that
+// compaction wrote and that is not there.
+func named(m *journal.Mark, files []segmentFile) (left []segmentFile, missing string) {
+	st, ok := replica.DecodeState(m.State)
+	if !ok {
+		return files, ""
+	}
+	for _, x := range st.Segments {
+		there := x.Generation == 0
+		for _, f := range files {
+			if f.base == x.Base && f.gen == x.Generation {
+				left, there = append(left, f), true
+			}
+		}
+		if !there && missing == "" {
+			missing = seg.PathOf(m.Name, x.Base, x.Generation)
+		}
+	}
+	for _, f := range files {
+		if n := len(st.Segments); f.gen == 0 && (n == 0 || f.base > st.Segments[n-1].Base) {
+			left = append(left, f)
+		}
+	}
+	return left, missing
 }
 
 // verifyPartition scans what the group's checkpoint says must be there.
@@ -148,6 +177,10 @@ func verifyPartition(dir *stillDir, g *journal.Group, files []segmentFile) (veri
 		if p.Damage == "" {
 			p.Damage = fmt.Sprintf(format, args...)
 		}
+	}
+	files, missing := named(m, files)
+	if missing != "" {
+		damage("%s is missing", missing)
 	}
 	want := core.Offset(-1) // the base that the next file must have
 	var txns *seg.TxnCheck
@@ -163,7 +196,7 @@ func verifyPartition(dir *stillDir, g *journal.Group, files []segmentFile) (veri
 		if want >= 0 && f.base != want {
 			damage("%s is missing: %s comes where offset %d should", seg.Path(m.Name, want), f.Path, want)
 		}
-		x := readIndexes(dir, m.Name, f.base)
+		x := readIndexes(dir, m.Name, f)
 		if txns == nil {
 			txns = seg.NewTxnCheck(f.base)
 		}
@@ -175,7 +208,7 @@ func verifyPartition(dir *stillDir, g *journal.Group, files []segmentFile) (veri
 		if err := txns.End(); err != nil {
 			p.Indexes = append(p.Indexes, f.Path+": its "+err.Error())
 		}
-		if why := x.end(i+1 < len(files) && next == files[i+1].base); why != "" {
+		if why := x.end(i+1 < len(files) && (next == files[i+1].base || f.gen > 0)); why != "" {
 			p.Indexes = append(p.Indexes, why)
 		}
 		if p.Segments == 0 {
@@ -190,7 +223,9 @@ func verifyPartition(dir *stillDir, g *journal.Group, files []segmentFile) (veri
 		if end < must {
 			damage("%s: the bytes at %d are not the batch with offset %d", f.Path, end, next)
 		}
-		want = next
+		if want = next; f.gen > 0 {
+			want = -1 // batches are gone
+		}
 	}
 	if m.Pos > 0 && (len(files) == 0 || files[len(files)-1].base < m.Segment) {
 		damage("%s is missing", seg.Path(m.Name, m.Segment))
@@ -247,7 +282,7 @@ func batchAt(dir *stillDir, path string, at int64, t *journal.TailEntry) bool {
 // be in the journal still.
 func verifyIndexes(dir *stillDir, partition string, files []segmentFile) (findings []string, err error) {
 	for i, f := range files {
-		x := readIndexes(dir, partition, f.base)
+		x := readIndexes(dir, partition, f)
 		next, _, err := scanFile(dir, f, x.check.Batch)
 		if err != nil {
 			return nil, err
@@ -269,17 +304,17 @@ type indexesOf struct {
 	check *seg.Check
 }
 
-func readIndexes(dir *stillDir, partition string, base core.Offset) indexesOf {
-	x := indexesOf{path: seg.Path(partition, base)}
+func readIndexes(dir *stillDir, partition string, f segmentFile) indexesOf {
+	x := indexesOf{path: f.Path}
 	var b [seg.Kinds][]byte
 	for k := range seg.Kinds {
-		at, err := os.ReadFile(filepath.Join(dir.root, filepath.FromSlash(seg.IndexPath(partition, base, k))))
+		at, err := os.ReadFile(filepath.Join(dir.root, filepath.FromSlash(seg.IndexPathOf(partition, f.base, f.gen, k))))
 		if err == nil {
 			b[k] = at
 			x.there++
 		}
 	}
-	x.check = seg.NewCheck(base, b[seg.Offsets], b[seg.Times])
+	x.check = seg.NewCheck(f.base, b[seg.Offsets], b[seg.Times])
 	return x
 }
 
@@ -309,7 +344,7 @@ func scanFile(dir *stillDir, f segmentFile, visit func(seg.Seen)) (next core.Off
 		return 0, 0, catalogue.BadLog.New("%v", err).Wrap(err)
 	}
 	defer file.Close()
-	s := seg.NewScanner(f.base, 0)
+	s := seg.ScannerOf(f.base, f.gen)
 	if err := scanSegment(file, s, visit); err != nil {
 		return 0, 0, catalogue.BadLog.New("%s: %v", f.Path, err).Wrap(err)
 	}

@@ -41,6 +41,14 @@ func NewSparseScanner(next core.Offset, pos int64) *Scanner {
 	return &Scanner{next: next, valid: pos, gaps: true}
 }
 
+// ScannerOf is the scanner for a segment of a generation, from its beginning.
+func ScannerOf(base core.Offset, gen uint64) *Scanner {
+	if gen > 0 {
+		return NewSparseScanner(base, 0)
+	}
+	return NewScanner(base, 0)
+}
+
 // End is the end of what was verified: the offset that comes next and its position.
 func (s *Scanner) End() (next core.Offset, pos int64) { return s.next, s.valid }
 
