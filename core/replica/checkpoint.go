@@ -91,7 +91,7 @@ func (r *Replica) encodeState() []byte {
 		}
 		b = binary.AppendVarint(b, int64(t.first))
 		b = binary.AppendVarint(b, int64(t.max))
-		if x := s.x; x != nil && s.again == nil {
+		if x := s.x; x != nil && s.again == nil && s.closing == 0 {
 			b = x.Append(b)
 		} else {
 			b = append(b, 0)

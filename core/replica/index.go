@@ -41,13 +41,14 @@ var (
 
 // indexing is what a segment has beside its batches.
 type indexing struct {
-	x      *seg.Index // nil: not begun
-	again  *seg.Index // takes the place of x, whose files rot, when it is whole
-	files  [seg.Kinds]indexFile
-	done   bool     // x is closed and its files were written
-	stuck  bool     // the segment cannot be read to its end
-	spoilt int      // how often its files did not hold what was written
-	loads  []func() // wait until x is no longer hollow
+	x       *seg.Index // nil: not begun
+	again   *seg.Index // takes the place of x, whose files rot, when it is whole
+	files   [seg.Kinds]indexFile
+	done    bool     // x is closed and its files were written
+	closing int      // syncs of these that are outstanding, or failed: a checkpoint does not name the files yet
+	stuck   bool     // the segment cannot be read to its end
+	spoilt  int      // how often its files did not hold what was written
+	loads   []func() // wait until x is no longer hollow
 }
 
 type indexFile struct {
@@ -142,7 +143,14 @@ func (r *Replica) writeIndex(s *segment, x *seg.Index) {
 			r.h.FX().Add(core.Effect{Kind: core.Write, File: f, Off: at[k], Op: r.indexOp(s, k)}, core.RefOf(bytes[k]))
 		}
 		if x.Closed() {
-			r.h.FX().Add(core.Effect{Kind: core.Truncate, File: f, Off: x.Size(k), Sync: true, Op: r.indexOp(s, k)})
+			s.closing++
+			done := r.indexDone(s, k)
+			op := r.h.NewOp(func(ev *core.Event) {
+				if done(ev); ev.Err == core.OK {
+					s.closing--
+				}
+			})
+			r.h.FX().Add(core.Effect{Kind: core.Truncate, File: f, Off: x.Size(k), Sync: true, Op: op})
 		}
 	}
 }
@@ -161,14 +169,16 @@ func (r *Replica) openIndex(s *segment, k seg.Kind) core.FileID {
 }
 
 // indexOp is a change of an index file. When it fails the partition lives on without that file.
-func (r *Replica) indexOp(s *segment, k seg.Kind) core.OpID {
-	return r.h.NewOp(func(ev *core.Event) {
+func (r *Replica) indexOp(s *segment, k seg.Kind) core.OpID { return r.h.NewOp(r.indexDone(s, k)) }
+
+func (r *Replica) indexDone(s *segment, k seg.Kind) func(*core.Event) {
+	return func(ev *core.Event) {
 		if ev.Err != core.OK && ev.Err != core.ErrGone && r.offline == "" && s.spoilt < spoiltMost {
 			s.spoilt = spoiltMost
 			r.h.Note(4, "msg=\"an index file cannot be written, reads of its segment are slower\" file="+
 				r.indexPath(s, k)+" err="+strconv.Quote(ev.Err.String()))
 		}
-	})
+	}
 }
 
 // removeIndex removes the index files of a segment whose own file goes.
