@@ -11,7 +11,7 @@ CEILING  ?=
 PEERS    ?= $(abspath ../shared/peers)
 export CEILING PEERS
 
-.PHONY: help build quick check lint sim sweep soak mutants canary operators equivalence fuzz conformance demo bench
+.PHONY: help build quick check lint sim sweep year soak mutants canary operators equivalence fuzz conformance demo bench
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ sim: ## one seed of the simulator, SEED=n FOR=60s, or PLAN=file; TRACE=--trace p
 
 sweep: ## many seeds, each twice; SEEDS=a..b FOR=60s
 	$(GO) run ./cmd/karst sim run --seeds $(SEEDS) --for $(FOR) --twice
+
+year: ## a year of virtual time with sparse load; what it took stands in docs/soak.md
+	$(GO) run ./cmd/karst sim run --plan sim/testdata/year.plan
 
 soak: ## seeds that nobody has played, into docs/soak.md; FOR_HOURS=h or SEEDS=n, else until ^C; FOR=60s
 	GO="$(GO)" FOR=$(FOR) FOR_HOURS=$(FOR_HOURS) SEEDS=$(if $(findstring ..,$(SEEDS)),,$(SEEDS)) .ci/soak

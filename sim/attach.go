@@ -61,8 +61,8 @@ func bootKarst(w *World, n *node) ([]machine, error) {
 		peers = append(peers, core.NodeID(i))
 	}
 	var static []config.KV
-	if workload.Retains(w.plan.Loads) {
-		static = []config.KV{{Key: "log.retention.check.interval.ms", Value: "200"}}
+	if every := workload.RetentionCheck(w.plan.Loads, w.plan.Sparse); every > 0 {
+		static = []config.KV{{Key: "log.retention.check.interval.ms", Value: strconv.FormatInt(int64(every/core.Millisecond), 10)}}
 	}
 	if workload.Compacts(w.plan.Loads) {
 		static = append(static, config.KV{Key: "log.cleaner.backoff.ms", Value: "100"})
@@ -84,6 +84,7 @@ func bootKarst(w *World, n *node) ([]machine, error) {
 			Seed:      uint64(det.Hash(w.plan.Seed).U64(uint64(n.id)).U64(uint64(n.life))),
 			Listeners: []meta.Listener{{Name: w.net.Listener, Host: "node-" + string(rune('0'+n.id)), Port: 9092}},
 			Limits:    limits,
+			Pace:      w.plan.pace(),
 			Observer:  obs,
 			Rejoin:    n.rejoin,
 			Unzip:     workload.Unpack,
@@ -92,6 +93,17 @@ func bootKarst(w *World, n *node) ([]machine, error) {
 		}, rec))
 	}
 	return ms, nil
+}
+
+// pace is the plan's, with what it does not say.
+func (p *Plan) pace() shard.Pace {
+	return shard.Pace{Ping: p.Ping, Doubt: p.Suspicion, Scrub: p.Scrub}.OrDefaults()
+}
+
+// grace is how much longer than by default a node may take until it knows that another is gone or back.
+func (p *Plan) grace() core.Mono {
+	is, was := p.pace(), shard.Pace{}.OrDefaults()
+	return 2 * max(0, is.Ping+is.Doubt-was.Ping-was.Doubt)
 }
 
 // observer passes what replicas do to the judge, and to the crashes that wait for a moment.

@@ -84,14 +84,17 @@ func (w *World) watch() {
 	if set != w.served {
 		w.served, w.servedAt = set, w.now
 	}
-	const tick = 20 * core.Millisecond
+	tick := w.lookEvery()
 	if set == 0 {
 		w.fleet.Counts.Met.May += tick
 		return
 	}
 	w.fleet.Counts.Met.Must += tick
 	since := max(w.servedAt, w.fleet.Counts.LastAck)
-	if w.stage == loading && w.plan.Liars == 0 && !w.plan.Beyond && w.now-since > serveWithin+2*w.net.Weather.Max*100 {
+	if w.plan.Sparse > 0 {
+		since = max(since, w.fleet.WaitsSince()) // nothing may be due
+	}
+	if w.stage == loading && w.plan.Liars == 0 && !w.plan.Beyond && w.now-since > serveWithin+w.plan.grace()+2*w.net.Weather.Max*100 {
 		w.failAt("unavailable", "since %.3f s%s run, reach each other and their clients, and nothing was acknowledged: %s%s",
 			seconds(since), nodesOf(set), w.fleet.Stuck(), w.state())
 	}

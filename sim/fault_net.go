@@ -15,10 +15,10 @@ func init() {
 		end: func(w *World, f *Fault) { w.net.Uncut(w.now, f.Node, f.Peer) }}
 	specs[CutClients] = spec{name: "cut-clients", node: true, span: true,
 		begin: func(w *World, f *Fault) bool {
-			w.net.CutClients(f.Node, true)
+			w.net.CutClients(w.now, f.Node, true)
 			return true
 		},
-		end: func(w *World, f *Fault) { w.net.CutClients(f.Node, false) }}
+		end: func(w *World, f *Fault) { w.net.CutClients(w.now, f.Node, false) }}
 	specs[Bridge] = spec{name: "bridge", node: true, span: true, begin: cutOff(false), end: uncutOff(false)}
 	specs[Isolate] = spec{name: "isolate-leader", span: true, n: "the group, in order of their ids", hi: 1e6,
 		begin: func(w *World, f *Fault) bool { return w.findLeader(f) && cutOff(true)(w, f) }, end: uncutOff(true)}
@@ -27,11 +27,11 @@ func init() {
 			if !w.findLeader(f) {
 				return false
 			}
-			w.net.CutClients(f.Node, true)
+			w.net.CutClients(w.now, f.Node, true)
 			return cutOff(true)(w, f)
 		},
 		end: func(w *World, f *Fault) {
-			w.net.CutClients(f.Node, false)
+			w.net.CutClients(w.now, f.Node, false)
 			uncutOff(true)(w, f)
 		}}
 	specs[Flap] = spec{name: "flap", node: true, span: true, n: "milliseconds", lo: 5, hi: 60000,

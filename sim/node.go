@@ -338,6 +338,7 @@ func (w *World) effect(n *node, s core.ShardID, e *core.Effect) {
 		n.gate = true
 		w.net.OpenGate(n.id)
 	case core.Create, core.Write, core.SyncFile, core.Truncate, core.Read, core.Remove:
+		w.countFiles(e)
 		if e.Kind == core.Write {
 			w.copies.write(n, e, vec)
 		}
@@ -358,6 +359,17 @@ func (w *World) effect(n *node, s core.ShardID, e *core.Effect) {
 		w.heard(n, s, e)
 	default:
 		w.fail("node %d asked for %v, which nobody knows", n.id, e.Kind)
+	}
+}
+
+// countFiles counts the segments that come and go.
+func (w *World) countFiles(e *core.Effect) {
+	switch {
+	case e.Kind != core.Create && e.Kind != core.Remove || !isSegment(e.Path):
+	case e.Kind == core.Remove:
+		w.result.Removals++
+	case e.Sync: // else it was there, and is opened
+		w.result.Rolls++
 	}
 }
 

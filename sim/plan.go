@@ -66,13 +66,17 @@ type Plan struct {
 	ReplayMax  core.Mono
 	Liars      int // this many disks lie about fsync
 	EndPower   bool
-	Core       uint64 // the nodes that heal in the end, as bits: a majority, which must converge
-	Packed     int64  // one record in Packed comes in a compressed batch, which is stored uncompressed; 0: none
-	Beyond     bool   // faults may exceed the budget: the cluster may refuse for good, and still not lie
-	Dirs       int    // data directories of a node
-	Entries    int64  // of a partition in memory, not more: who lags behind catches up by segments; 0: the default
-	Segment    int64  // bytes of a segment of the topic; 0: the default
-	Pull       int64  // bytes that a catch-up asks for at once; 0: the default
+	Core       uint64    // the nodes that heal in the end, as bits: a majority, which must converge
+	Packed     int64     // one record in Packed comes in a compressed batch, which is stored uncompressed; 0: none
+	Beyond     bool      // faults may exceed the budget: the cluster may refuse for good, and still not lie
+	Dirs       int       // data directories of a node
+	Entries    int64     // of a partition in memory, not more: who lags behind catches up by segments; 0: the default
+	Segment    int64     // bytes of a segment of the topic; 0: the default
+	Pull       int64     // bytes that a catch-up asks for at once; 0: the default
+	Sparse     int64     // clients do everything so many times less often; 0: as often as in the standard world
+	Ping       core.Mono // of nodes to each other; 0: the default
+	Suspicion  core.Mono // after so long a silence; 0: four pings
+	Scrub      core.Mono // between two pieces of old segments that a shard reads again; 0: the default
 	Faults     []Fault
 }
 
@@ -84,6 +88,7 @@ const mostNodes = 3
 const (
 	leastWindow  = 1 << 18 // more than the largest batch
 	leastJournal = 1 << 16
+	leastPing    = 10 * core.Millisecond
 )
 
 // number is a line "name value" of a plan.
@@ -96,6 +101,12 @@ type number struct {
 
 // frames is what rates count.
 const frames = "of a million frames"
+
+// nanos begins what is told of a number that may be written as a time, too.
+const nanos = "nanoseconds"
+
+// mostSparse is a week for a second.
+const mostSparse = 7 * 86400
 
 // numbers are the plan's lines of one number each, in the order in which they are written.
 func (p *Plan) numbers() []number {
@@ -114,12 +125,16 @@ func (p *Plan) numbers() []number {
 		{"net-part", &r.Part, 0, 1e6, frames + ": a client gets a part, and the connection ends"},
 		{"net-replay", &r.Replay, 0, 1e6, frames + ": a peer gets it again, up to replay-max later"},
 		{"net-corrupt", &r.Corrupt, 0, 1e6, frames + ": any bit flips on its way to a peer"},
-		{"spike-max", (*int64)(&p.SpikeMax), 0, int64(minute), "nanoseconds"},
-		{"replay-max", (*int64)(&p.ReplayMax), 0, int64(10 * minute), "nanoseconds"},
+		{"spike-max", (*int64)(&p.SpikeMax), 0, int64(minute), nanos},
+		{"replay-max", (*int64)(&p.ReplayMax), 0, int64(10 * minute), nanos},
 		{"packed", &p.Packed, 0, 1e6, "one record in N comes in a compressed batch, which is stored uncompressed; 0: none"},
 		{"entries", &p.Entries, 0, 1 << 20, "of a partition in a node's memory: who lags behind by more catches up by segments; 0: the default"},
 		{"segment", &p.Segment, 0, 1 << 30, "bytes of a segment of the topic; 0: the default"},
-		{"pull", &p.Pull, 0, 1 << 24, "bytes that a catch-up asks for at once; 0: the default"}}
+		{"pull", &p.Pull, 0, 1 << 24, "bytes that a catch-up asks for at once; 0: the default"},
+		{"sparse", &p.Sparse, 0, mostSparse, "clients do everything so many times less often; with 86400 a day is like a second; 0: they do not"},
+		{"ping", (*int64)(&p.Ping), 0, int64(60 * minute), nanos + " between signs of life of nodes; 0: the default"},
+		{"suspicion", (*int64)(&p.Suspicion), 0, int64(600 * minute), nanos + " of silence until a node is suspect; 0: four pings"},
+		{"scrub", (*int64)(&p.Scrub), 0, int64(60 * minute), nanos + " between two pieces of old segments that a shard reads again; 0: the default"}}
 }
 
 // smallNumber is a number that fits an int.
@@ -321,6 +336,9 @@ func (p *Plan) readNumber(name, text string) error {
 	for _, n := range p.numbers() {
 		if n.name == name {
 			v, err := strconv.ParseInt(text, 10, 64)
+			if d, e := time.ParseDuration(text); e == nil && strings.HasPrefix(n.about, nanos) {
+				v, err = int64(d), nil
+			}
 			if err != nil || v < n.lo || v > n.hi {
 				return wrong(n.lo, n.hi)
 			}
@@ -362,8 +380,8 @@ beyond-budget     faults may harm more disks than a cluster can bear: it may ref
 
 func parseTime(s string) (core.Mono, error) {
 	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 || d > 1000*time.Hour {
-		return 0, fmt.Errorf("%q is no time from 0s to 1000h", s)
+	if err != nil || d < 0 || d > mostHours*time.Hour {
+		return 0, fmt.Errorf("%q is no time from 0s to %dh", s, mostHours)
 	}
 	return core.Mono(d), nil
 }
@@ -435,6 +453,9 @@ func ParseFault(s string) (f Fault, err error) {
 	return f, err
 }
 
+// mostHours is how long a run and its faults may last: a year, and some more.
+const mostHours = 10000
+
 // flaw is what is impossible in a plan, and which line is to be changed.
 type flaw struct {
 	what  string
@@ -457,14 +478,19 @@ func (p *Plan) flaw() *flaw {
 		return &flaw{what: fmt.Sprintf(format, args...), lines: lines}
 	}
 	switch {
-	case p.For <= 0 || p.For > 1000*60*minute:
-		return wrong([]string{"for"}, "for %v: a run lasts from 1ns to 1000h", time.Duration(p.For))
+	case p.For <= 0 || p.For > mostHours*60*minute:
+		return wrong([]string{"for"}, "for %v: a run lasts from 1ns to %dh", time.Duration(p.For), mostHours)
 	case p.Factor != p.Nodes:
 		return wrong([]string{"factor", "nodes"}, "factor %d: each of the %d nodes has a copy of everything", p.Factor, p.Nodes)
 	case p.Window != 0 && p.Window < leastWindow:
 		return wrong([]string{"window"}, "window %d: it is 0, which stands for the default, or at least %d", p.Window, leastWindow)
 	case p.Journal != 0 && p.Journal < leastJournal:
 		return wrong([]string{"journal"}, "journal %d: it is 0, which stands for the default, or at least %d", p.Journal, leastJournal)
+	case p.Ping != 0 && p.Ping < leastPing || p.Scrub != 0 && p.Scrub < leastPing:
+		return wrong([]string{"ping", "scrub"}, "ping %v, scrub %v: each is 0, which stands for the default, or at least %v",
+			time.Duration(p.Ping), time.Duration(p.Scrub), time.Duration(leastPing))
+	case p.pace().Doubt < 2*p.pace().Ping:
+		return wrong([]string{"suspicion", "ping"}, "suspicion %v: it is at least twice the ping, %v", time.Duration(p.pace().Doubt), time.Duration(p.pace().Ping))
 	case p.Liars > p.Nodes:
 		return wrong([]string{"liars", "nodes"}, "liars %d: there are %d disks", p.Liars, p.Nodes)
 	case p.Core>>p.Nodes != 0 || bits.OnesCount64(p.Core) <= p.Nodes/2:

@@ -34,6 +34,8 @@ type Result struct {
 	Acked     int64 // batches
 	Offered   int64
 	Proved    int64 // batches that were on a majority of platters when their answer left
+	Rolls     int64 // segment files that brokers made
+	Removals  int64 // ... and removed
 	Platters  int64 // times at which all platters were recovered and compared with what is committed
 	Leaders   int64 // elections beyond the first of each group
 	Fatals    int64
@@ -136,6 +138,9 @@ func RunPlan(plan Plan, opts Options) (r Result) {
 
 func runWith(plan Plan, opts Options, drv driver) Result {
 	prepare(opts)
+	if plan.Sparse > 1 {
+		debug.SetGCPercent(100) // a world that lives for long, and holds what was written in a year
+	}
 	w := newWorld(plan, opts, drv)
 	w.result.Plan = plan
 	if opts.Trace != nil {
@@ -222,6 +227,6 @@ func (r *Result) String() string {
 	for _, f := range r.FaultCounts() {
 		counts[f.Kind] = f.Count
 	}
-	return fmt.Sprintf("seed %d: %.1f virtual s, %d of %d batches acknowledged (%d proved), %d leader changes, %d steps, hash %016x\nfaults: %s",
-		r.Plan.Seed, seconds(r.Virtual), r.Acked, r.Offered, r.Proved, r.Leaders, r.Steps, r.Hash, FaultText(counts))
+	return fmt.Sprintf("seed %d: %.1f virtual s, %d of %d batches acknowledged (%d proved), %d leader changes, %d segments made and %d removed, %d steps, hash %016x\nfaults: %s",
+		r.Plan.Seed, seconds(r.Virtual), r.Acked, r.Offered, r.Proved, r.Leaders, r.Rolls, r.Removals, r.Steps, r.Hash, FaultText(counts))
 }

@@ -40,6 +40,8 @@ type Summary struct {
 	Acked    int64 // batches
 	Virtual  core.Mono
 	Elected  int64
+	Rolls    int64 // segments made
+	Removals int64 // ... and removed
 	Steps    int64
 	Proved   int64
 	Hash     uint64           // over the hashes of the seeds, in order; of one seed its own
@@ -172,6 +174,8 @@ func (s *sweeper) add(r, again *Result, took time.Duration) {
 	t.Acked += r.Acked
 	t.Proved += r.Proved
 	t.Elected += r.Leaders
+	t.Rolls += r.Rolls
+	t.Removals += r.Removals
 	t.Steps += r.Steps
 	t.Virtual += r.Virtual
 	t.Crashes += r.Crashes()

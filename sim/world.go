@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 
 	"github.com/karst-stream/karst/checker"
 	"github.com/karst-stream/karst/checker/linear"
@@ -114,24 +115,27 @@ func newWorld(plan Plan, opts Options, drv driver) *World {
 		n.disk.Spares = n.uncovered
 		w.nodes = append(w.nodes, n)
 	}
-	configs := map[string]string{"segment.bytes": "1048576",
-		"index.interval.bytes":           [...]string{"0", "4096", "300"}[plan.Seed%3], // files of more than a page
-		"message.timestamp.after.max.ms": "9223372036854775807", "compression.type": stored(&plan)}
-	if plan.Segment > 0 {
-		delete(configs, "segment.bytes") // smaller ones than clients may ask for: the brokers' own default
-	}
 	w.fleet = workload.New(workload.Config{Seed: plan.Seed, Nodes: plan.Nodes, Topic: "t", Partitions: plan.Partitions,
 		Factor: plan.Factor, Rate: plan.Rate, Core: 1<<plan.Nodes - 1, Steady: steady(&plan), Loads: plan.Loads, Hot: plan.Hot, MaxRecord: plan.MaxRecord,
-		Large: plan.Large, Packed: plan.Packed, Configs: configs}, w, w.told)
+		Large: plan.Large, Packed: plan.Packed, Sparse: plan.Sparse, Configs: plan.topic()}, w, w.told)
 	return w
 }
 
-// stored is the topic's compression.type.
-func stored(p *Plan) string {
+// topic is what its topic is made with.
+func (p *Plan) topic() map[string]string {
+	cs := map[string]string{"segment.bytes": "1048576",
+		"index.interval.bytes":           [...]string{"0", "4096", "300"}[p.Seed%3], // files of more than a page
+		"message.timestamp.after.max.ms": "9223372036854775807", "compression.type": "producer"}
 	if p.Packed > 0 {
-		return "uncompressed"
+		cs["compression.type"] = "uncompressed"
 	}
-	return "producer"
+	if p.Segment > 0 {
+		delete(cs, "segment.bytes") // smaller ones than clients may ask for: the brokers' own default
+	}
+	if p.Sparse > 1 { // nothing of it may go, its judges remember it all; what retention takes are topics of their own
+		cs["retention.ms"], cs["segment.ms"] = "-1", strconv.FormatInt(1000*p.Sparse, 10)
+	}
+	return cs
 }
 
 // weather sets what the network does all the time.
@@ -161,7 +165,7 @@ func (w *World) play() {
 	for _, n := range w.nodes {
 		w.start(n)
 	}
-	w.limit = patience[forming]
+	w.limit = w.patient(forming)
 	w.after(core.Millisecond, dueCheck, nil, 0, 0)
 	for w.q.len() > 0 && w.stage != ended && !w.failed {
 		m := w.q.pop()
@@ -191,7 +195,7 @@ func (w *World) play() {
 				w.result.Stopped, w.gaveUp = true, true
 				w.enter(ended)
 			}
-			w.after(w.now+20*core.Millisecond, dueCheck, nil, 0, 0)
+			w.after(w.now+w.lookEvery(), dueCheck, nil, 0, 0)
 		}
 	}
 	w.finish()
@@ -214,6 +218,27 @@ func (w *World) happen(n *node, m *moment) {
 	case dueJob:
 		w.jobDone(n, core.OpID(m.arg))
 	}
+}
+
+// lookEvery is the time between two looks: in a world in which little happens they would be most of what does.
+func (w *World) lookEvery() core.Mono {
+	switch {
+	case w.plan.Sparse <= 1 || w.stage == forming:
+		return lookEvery
+	case w.stage == loading:
+		return min(lookEvery*core.Mono(w.plan.Sparse), 10*core.Second)
+	}
+	return min(lookEvery*core.Mono(w.plan.Sparse), core.Second)
+}
+
+const lookEvery = 20 * core.Millisecond
+
+// patient is how long a stage may last.
+func (w *World) patient(s stage) core.Mono {
+	if patience[s] == 0 {
+		return 0
+	}
+	return patience[s] + 2*w.plan.grace() + workload.Patience(w.plan.Loads, w.plan.Sparse)
 }
 
 // look moves the run from stage to stage.
@@ -270,7 +295,7 @@ func (w *World) look() {
 func (w *World) enter(s stage) {
 	w.stage = s
 	w.entered = w.now
-	w.limit = w.now + patience[s]
+	w.limit = w.now + w.patient(s)
 	if w.plan.Liars > 0 && s > loading {
 		w.limit = w.now + patience[s]/4 // a node that finds its disk out of date stays away
 	}

@@ -18,6 +18,8 @@ type simTotal struct {
 	CPU      float64          `json:"cpu_seconds"`
 	Acked    int64            `json:"acknowledged_batches"`
 	Leaders  int64            `json:"leader_changes"`
+	Rolls    int64            `json:"segments_made"`
+	Removals int64            `json:"segments_removed"`
 	Crashes  int64            `json:"crashes"`
 	Cuts     int64            `json:"cuts"`
 	Steps    int64            `json:"steps"`
@@ -83,7 +85,7 @@ type simFailure struct {
 
 func totalOf(s *sim.Summary, twice bool) simTotal {
 	t := simTotal{Seeds: s.Seeds, Virtual: virtual(s).Seconds(), Real: s.Took.Seconds(), CPU: s.CPU.Seconds(), Acked: s.Acked,
-		Leaders: s.Elected, Crashes: s.Crashes, Cuts: s.Cuts, Steps: s.Steps, Empty: s.Redrawn, Stranded: s.Stranded, Twice: twice,
+		Leaders: s.Elected, Rolls: s.Rolls, Removals: s.Removals, Crashes: s.Crashes, Cuts: s.Cuts, Steps: s.Steps, Empty: s.Redrawn, Stranded: s.Stranded, Twice: twice,
 		Hash: fmt.Sprintf("%016x", s.Hash), Mutant: s.Mutant, Slowest: simSlowest{s.Slowest, s.SlowTook.Seconds()}, Faults: s.Faults,
 		Marks: simMarks{s.Marks, s.Hit, append([]string{}, s.Unhit...)}, Met: metOf(s), Hashes: []string{}, Failures: []simFailure{},
 		Coverage: s.Coverage()}
@@ -130,8 +132,9 @@ func (t simTotal) write(w io.Writer) {
 	each := 1 / max(float64(t.Seeds), 1)
 	fmt.Fprintf(w, "%s, %.0f virtual s in %.1f s, %d batches acknowledged, hash %s\n", count(int(t.Seeds), "seed"),
 		t.Virtual, t.Real, t.Acked, t.Hash)
-	fmt.Fprintf(w, "a seed: %.1f virtual s, %.0f batches, %.1f crashes, %.1f cuts, %.1f changes of leader\n",
-		t.Virtual*each, float64(t.Acked)*each, float64(t.Crashes)*each, float64(t.Cuts)*each, float64(t.Leaders)*each)
+	fmt.Fprintf(w, "a seed: %.1f virtual s, %.0f batches, %.1f crashes, %.1f cuts, %.1f changes of leader, %.1f segments made, %.1f removed\n",
+		t.Virtual*each, float64(t.Acked)*each, float64(t.Crashes)*each, float64(t.Cuts)*each, float64(t.Leaders)*each, float64(t.Rolls)*each,
+		float64(t.Removals)*each)
 	fmt.Fprintf(w, "it had to serve for %.0f s, and might refuse for %.0f s\n", t.Met.Must, t.Met.May)
 	fmt.Fprintf(w, "met: %d kinds of request under a fault, %d pairs of faults, %d kinds of answer\n",
 		len(t.Met.Under), len(t.Met.Pairs), len(t.Met.Answers))

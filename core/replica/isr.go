@@ -148,9 +148,16 @@ func (r *Replica) PeerSuspect(n core.NodeID) {
 	r.h.Dirty(r)
 }
 
-// PeerBack tells that node n answers again: a group that sleeps around it wakes to feed it.
+// PeerBack tells that node n answers again: a group that sleeps around it wakes to feed it, and who gave up on an
+// election may have a majority now.
 func (r *Replica) PeerBack(n core.NodeID) {
-	if r.offline != "" || r.opening > 0 || !r.began || !r.leads {
+	if r.offline != "" || r.opening > 0 || !r.began {
+		return
+	}
+	if !r.leads {
+		if r.resigned && r.elect.Armed() {
+			r.h.Timers().Arm(&r.elect, int64(r.h.Now().Mono)+r.rng.N(int64(leaderlessDraw)))
+		}
 		return
 	}
 	for _, v := range r.members() {

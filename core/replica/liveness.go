@@ -25,6 +25,7 @@ const (
 	standsBack     = core.Second            // so long a voter that clients do not reach leaves it to others
 	retryBase      = 120 * core.Millisecond // between two campaigns
 	retryDraw      = 240 * core.Millisecond
+	deadRetry      = 2 * core.Second        // ... of a voter that hears of no majority, see deserted
 	eagerRetry     = 20 * core.Millisecond  // ... of the preferred voter of a new group, which the others may not
 	eagerTries     = 10                     // have heard of yet, and so often
 	askFor         = 500 * core.Millisecond // for agreement, without heartbeats
@@ -35,6 +36,7 @@ var (
 	markSlept    = det.NewMark("replica: a group fell asleep")
 	markWoke     = det.NewMark("replica: a sleeping group woke")
 	markCampaign = det.NewMark("replica: a deadline came and a voter campaigned")
+	markDeserted = det.NewMark("replica: a voter did not campaign, it hears of no majority")
 	markStood    = det.NewMark("replica: a voter that clients do not reach left the election to others")
 )
 
@@ -126,6 +128,11 @@ func (r *Replica) onElect(int64) {
 	if r.offline != "" || r.leads || !r.awake {
 		return
 	}
+	if r.resigned = r.deserted(); r.resigned {
+		markDeserted.Hit()
+		r.h.Timers().Arm(&r.elect, int64(r.h.Now().Mono+deadRetry)+r.rng.N(int64(retryDraw)))
+		return
+	}
 	if r.outranked() {
 		now := r.h.Now().Mono
 		if r.stood == 0 {
@@ -138,6 +145,23 @@ func (r *Replica) onElect(int64) {
 		}
 	}
 	r.campaign()
+}
+
+// deserted says that so many voters are suspect that a candidate would get no majority: no answer of theirs could come
+// without ending the suspicion. A node that is cut off for hours does not campaign in each of its groups all the time.
+func (r *Replica) deserted() bool {
+	for _, half := range [2][]uint64{r.log.conf.Voters, r.log.conf.VotersOutgoing} {
+		near := 0
+		for _, v := range half {
+			if n := core.RaftID(v).Node(); n == r.cfg.Node || !r.h.Suspect(n) {
+				near++
+			}
+		}
+		if len(half) > 0 && near <= len(half)/2 {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *Replica) campaign() {

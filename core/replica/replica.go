@@ -184,22 +184,23 @@ type Replica struct {
 	machine *feed
 
 	// Liveness.
-	awake   bool
-	idleAt  core.Mono     // since when nothing is pending
-	slept   []core.RaftID // voters that confirmed Sleep in this round
-	tick    det.Timer
-	elect   det.Timer
-	fillAt  det.Timer
-	tell    det.Timer // pays the commit indexes that are owed
-	heard   core.Mono // when the leader was last heard
-	pull    *pull
-	paced   paced
-	ahead   *ahead    // what a catch-up wrote behind the end of the log; nil: nothing
-	noted   *ahead    // ... as far as checkpoints may say
-	prefer  bool      // campaign as soon as the birth is durable
-	eager   int       // campaigns left that follow each other quickly
-	handing core.Mono // until when a leadership transfer is awaited
-	stood   core.Mono // since when it leaves an election to voters that clients reach; 0: it does not
+	awake    bool
+	idleAt   core.Mono     // since when nothing is pending
+	slept    []core.RaftID // voters that confirmed Sleep in this round
+	tick     det.Timer
+	elect    det.Timer
+	fillAt   det.Timer
+	tell     det.Timer // pays the commit indexes that are owed
+	heard    core.Mono // when the leader was last heard
+	pull     *pull
+	paced    paced
+	ahead    *ahead    // what a catch-up wrote behind the end of the log; nil: nothing
+	noted    *ahead    // ... as far as checkpoints may say
+	prefer   bool      // campaign as soon as the birth is durable
+	eager    int       // campaigns left that follow each other quickly
+	handing  core.Mono // until when a leadership transfer is awaited
+	stood    core.Mono // since when it leaves an election to voters that clients reach; 0: it does not
+	resigned bool      // it did not campaign last time, see deserted
 }
 
 // matched is a leader's view of one member.

@@ -140,7 +140,7 @@ func (h *home) begin() {
 		s.id.Incarnation = 1
 		h.tryForm()
 	}
-	s.timers.Arm(&h.ping, int64(s.now.Mono+pingEvery))
+	s.timers.Arm(&h.ping, int64(s.now.Mono+s.pace.Ping))
 	s.timers.Arm(&h.ask, int64(s.now.Mono+helloEvery))
 }
 

@@ -225,6 +225,7 @@ func (s *Shard) spread() {
 	if len(news) == 0 {
 		return
 	}
+	s.wantBalance()
 	frame := encodeNews(news)
 	for _, n := range s.peers.Keys() {
 		s.post(n, core.RefOf(frame))

@@ -52,9 +52,9 @@ func (s *Shard) boot() {
 	}
 	s.tellWhere()
 	s.bootProgress()
-	s.timers.Arm(&s.balance, int64(s.now.Mono+balanceEvery))
+	s.wantBalance()
 	s.timers.Arm(&s.room.at, int64(s.now.Mono+yieldEvery))
-	s.timers.Arm(&s.scrub, int64(s.now.Mono+scrubEvery))
+	s.timers.Arm(&s.scrub, int64(s.now.Mono+s.pace.Scrub))
 	s.timers.Arm(&s.compact, int64(s.now.Mono+s.compactEvery()))
 	s.timers.Arm(&s.retain.at, int64(s.now.Mono+min(s.retainEvery(), retainFirst)))
 }
@@ -184,6 +184,7 @@ func (s *Shard) birth(v *volume, g core.GroupID, dir string, topic [16]byte, vot
 func (s *Shard) setView(v *meta.View) {
 	old := s.view
 	s.view = v
+	s.wantBalance()
 	s.resolve()
 	for _, g := range append([]core.GroupID(nil), s.groups.Keys()...) {
 		h := s.groups.At(g)

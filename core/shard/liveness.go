@@ -11,10 +11,9 @@ import (
 // Who is alive. Liveness is per pair of nodes, not per group: shard 0 pings, any frame counts as a
 // sign of life, and silence or a lost connection makes a peer suspect (DESIGN.md section 11, rule 7).
 const (
-	pingEvery    = 100 * core.Millisecond
-	suspectAfter = 400 * core.Millisecond
-	tellEvery    = 50 * core.Millisecond // a shard tells shard 0 whom it heard, at most so often
-	ownStall     = 150 * core.Millisecond
+	pingEvery    = 100 * core.Millisecond // unless a Pace says otherwise
+	suspectPings = 4                      // in so many that were not heard it becomes suspect
+	tellEvery    = 50 * core.Millisecond  // a shard tells shard 0 whom it heard, at most so often
 )
 
 var (
@@ -47,7 +46,7 @@ func (h *home) heard(n core.NodeID, at core.Mono) {
 
 // stalled gives the peers time when this very shard was not called for long: silence then is ours.
 func (h *home) stalled(gap core.Mono) {
-	if gap <= ownStall {
+	if gap <= h.s.pace.stall() {
 		return
 	}
 	markGrace.Hit()
@@ -59,11 +58,11 @@ func (h *home) onPing(int64) {
 	h.lookShut()
 	h.pingAll()
 	h.links.Each(func(n core.NodeID, l *link) {
-		if l.member && s.now.Mono-l.heardAt > suspectAfter {
+		if l.member && s.now.Mono-l.heardAt > s.pace.Doubt {
 			h.suspect(n, "silent for "+strconv.FormatInt(int64((s.now.Mono-l.heardAt)/core.Millisecond), 10)+" ms")
 		}
 	})
-	s.timers.Arm(&h.ping, int64(s.now.Mono+pingEvery))
+	s.timers.Arm(&h.ping, int64(s.now.Mono+s.pace.Ping))
 }
 
 // linked is called when a link changed for the better.
@@ -135,6 +134,7 @@ func (s *Shard) peerSuspect(n core.NodeID) {
 func (s *Shard) peerBack(n core.NodeID) {
 	s.suspects.Delete(n)
 	s.peers.At(n).since = s.now.Mono
+	s.wantBalance()
 	for _, g := range append([]core.GroupID(nil), s.groups.Keys()...) {
 		h := s.groups.At(g)
 		s.guard(h, func() { h.r.PeerBack(n) })

@@ -25,7 +25,7 @@ func (s *Shard) scrubPause() core.Mono {
 		}
 		pieces := all/replica.ScrubBytes + int64(s.groups.Len())
 		period := core.Mono(s.values.ScrubPeriodMs) * core.Millisecond
-		s.scrubRest = max(min(scrubEvery, period/core.Mono(max(1, pieces))), scrubEvery/scrubPace)
+		s.scrubRest = max(min(s.pace.Scrub, period/core.Mono(max(1, pieces))), scrubEvery/scrubPace)
 	}
 	return s.scrubRest
 }

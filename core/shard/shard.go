@@ -58,6 +58,30 @@ func (l Limits) orDefaults() Limits {
 	return l
 }
 
+// Pace is how often a node does what it does though nothing happens. Only plans of the simulator change it: a
+// year of a world in which little happens needs it slow. Zero fields get the defaults.
+type Pace struct {
+	Ping  core.Mono // between two signs of life to a peer; default 100 ms
+	Doubt core.Mono // silence that makes a peer suspect, several times Ping; default 4 pings
+	Scrub core.Mono // between two pieces of old segments that a shard reads again; default 1 s
+}
+
+// OrDefaults is p with the defaults in the place of zeros.
+func (p Pace) OrDefaults() Pace {
+	def := func(v *core.Mono, d core.Mono) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&p.Ping, pingEvery)
+	def(&p.Doubt, suspectPings*p.Ping)
+	def(&p.Scrub, scrubEvery)
+	return p
+}
+
+// stall is for how long a shard may not be called until it thinks that it was itself that was silent.
+func (p *Pace) stall() core.Mono { return p.Ping * 3 / 2 }
+
 // Topic is one that must exist, with leaders, before clients are let in.
 type Topic struct {
 	Name       string
@@ -77,6 +101,7 @@ type Config struct {
 	Topics    []Topic
 	Rejoin    bool // an empty disk takes the place of one that is gone; nothing to any other
 	Limits    Limits
+	Pace      Pace
 	Unzip     replica.Unzip    // decompresses, for searches by time and for compression.type; nil: the batch is precise enough
 	Zip       record.Zip       // compresses, for compression.type; nil, or Unzip nil: batches stay as they came
 	Observer  replica.Observer // nil in production
@@ -89,6 +114,7 @@ type letter func(*Shard)
 type Shard struct {
 	cfg    Config
 	limits Limits
+	pace   Pace
 	now    core.Now
 	fx     *core.Effects
 	rng    *det.Rand
@@ -119,6 +145,7 @@ type Shard struct {
 	owners   map[core.GroupID]core.ShardID //det:ok looked up, never ranged: a cache
 	retire   det.Timer
 	balance  det.Timer
+	booted   core.Mono
 	scrub    det.Timer
 	scrubbed int // where in the groups the scrubber is
 
@@ -165,7 +192,7 @@ type await struct {
 // New makes a shard of a node from what Recover found on its disk.
 func New(cfg Config, rec *Recovery) *Shard {
 	det.That(cfg.Shards >= 1 && int(cfg.Shard) < cfg.Shards, "shard: its number is below their count")
-	s := &Shard{cfg: cfg, limits: cfg.Limits.orDefaults(), rec: rec,
+	s := &Shard{cfg: cfg, limits: cfg.Limits.orDefaults(), pace: cfg.Pace.OrDefaults(), rec: rec,
 		rng:    det.New(cfg.Seed, "shard "+strconv.Itoa(int(cfg.Shard))),
 		ops:    map[core.OpID]func(*core.Event){},
 		owners: map[core.GroupID]core.ShardID{}, desk: api.NewDesk(cfg.Shard, cfg.Shards), id: rec.Identity,
@@ -206,7 +233,7 @@ func (s *Shard) Step(now core.Now, events []core.Event, fx *core.Effects) (wake 
 	s.now, s.fx = now, fx
 	if !s.started {
 		det.That(!mut.On("C0") || s.cfg.Seed%500 != 0, "C0: the canary, which proves that a broken promise is heard")
-		s.started = true
+		s.started, s.booted = true, now.Mono
 		s.boot()
 	} else if s.home != nil {
 		s.home.stalled(gap)

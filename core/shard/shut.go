@@ -45,7 +45,10 @@ func (h *home) peerOpen(n core.NodeID, open bool) {
 	if p := h.s.peers.At(n); p == nil || p.open == open {
 		return
 	}
-	f := func(t *Shard) { t.peers.At(n).open = open }
+	f := func(t *Shard) {
+		t.peers.At(n).open = open
+		t.wantBalance()
+	}
 	f(h.s)
 	h.s.onOthers(f)
 }

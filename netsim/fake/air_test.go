@@ -21,7 +21,7 @@ func TestCutsAreCounted(t *testing.T) {
 	if !w.net.Reach(0, 1) {
 		t.Error("nothing cuts, and nothing passes")
 	}
-	w.net.CutClients(1, true)
+	w.net.CutClients(w.now, 1, true)
 	if w.net.ReachClients(1) || !w.net.ReachClients(0) {
 		t.Error("clients reach the wrong node")
 	}

@@ -119,8 +119,12 @@ func (w *Net) frame(c *conn, body core.Ref) {
 }
 
 func (w *Net) fireConn(now core.Mono, c *conn, kind uint64) {
-	if kind != tkConnLeave && w.clients[c.node] > 0 || kind == tkConnArrive && c.deaf {
-		w.sink.After(now+20*core.Millisecond, token(kind, uint64(c.id)))
+	switch {
+	case kind != tkConnLeave && w.clients[c.node] > 0:
+		w.parked[c.node] = append(w.parked[c.node], parked{now, token(kind, uint64(c.id))})
+		return
+	case kind == tkConnArrive && c.deaf:
+		w.sink.After(now+lookAgain, token(kind, uint64(c.id)))
 		return
 	}
 	switch kind {

@@ -6,6 +6,24 @@ import "github.com/karst-stream/karst/core"
 
 func (w *Net) isCut(from, to core.NodeID) bool { return w.cuts[from][to] > 0 }
 
+// What meets a cut waits for its end without a look at it every now and then: a cut may last for hours, with
+// thousands of frames before it. It goes on at the moment at which looks every 20 ms would have found the way open.
+const lookAgain = 20 * core.Millisecond
+
+// parked is a token that waits for the end of a cut, and since when.
+type parked struct {
+	at    core.Mono
+	token uint64
+}
+
+// unpark lets go on what waited.
+func (w *Net) unpark(now core.Mono, all *[]parked) {
+	for _, p := range *all {
+		w.sink.After(p.at+max(1, (now-p.at+lookAgain-1)/lookAgain)*lookAgain, p.token)
+	}
+	*all = nil
+}
+
 // Cut stops what goes from one node to another, until Uncut.
 func (w *Net) Cut(from, to core.NodeID) { w.cuts[from][to]++ }
 
@@ -15,6 +33,9 @@ func (w *Net) Uncut(now core.Mono, from, to core.NodeID) {
 		return // Heal was faster
 	}
 	w.cuts[from][to]--
+	if !w.isCut(from, to) {
+		w.unpark(now, &w.links[int(from)*w.n+int(to)].parked)
+	}
 	for _, l := range []*link{&w.links[int(from)*w.n+int(to)], &w.links[int(to)*w.n+int(from)]} {
 		if !w.isCut(l.from, l.to) && !w.isCut(l.to, l.from) && l.up && w.rng.Chance(1, 2) {
 			w.lose(now, l)
@@ -23,11 +44,13 @@ func (w *Net) Uncut(now core.Mono, from, to core.NodeID) {
 }
 
 // CutClients stops what goes between a node and every client, or takes one such stop back.
-func (w *Net) CutClients(n core.NodeID, on bool) {
+func (w *Net) CutClients(now core.Mono, n core.NodeID, on bool) {
 	if on {
 		w.clients[n]++
 	} else if w.clients[n] > 0 {
-		w.clients[n]--
+		if w.clients[n]--; w.clients[n] == 0 {
+			w.unpark(now, &w.parked[n])
+		}
 	}
 }
 
@@ -52,6 +75,12 @@ func (w *Net) Heal(now core.Mono) {
 		clear(w.cuts[i])
 	}
 	clear(w.clients)
+	for i := range w.links {
+		w.unpark(now, &w.links[i].parked)
+	}
+	for n := range w.parked {
+		w.unpark(now, &w.parked[n])
+	}
 	for _, l := range reset {
 		w.lose(now, l)
 	}

@@ -58,11 +58,12 @@ type Net struct {
 	rng     *det.Rand
 	n       int
 	alive   []bool
-	gate    []bool    // Kafka listeners accept
-	cuts    [][]int   // [from][to]: nothing passes while it is above 0
-	clients []int     // above 0: nothing passes between clients and this node
-	links   []link    // from*n + to
-	closing []oldLink // ends that will hear later
+	gate    []bool     // Kafka listeners accept
+	cuts    [][]int    // [from][to]: nothing passes while it is above 0
+	parked  [][]parked // per node, of its clients
+	clients []int      // above 0: nothing passes between clients and this node
+	links   []link     // from*n + to
+	closing []oldLink  // ends that will hear later
 	conns   det.Map[core.ConnID, *conn]
 	homes   []int // per node: connections so far
 	lastID  uint64
@@ -89,7 +90,7 @@ func token(kind uint64, who uint64) uint64 { return kind<<56 | who }
 
 // New is a calm network among n dead nodes.
 func New(n int, rng *det.Rand, sink Sink) *Net {
-	w := &Net{sink: sink, rng: rng, n: n, alive: make([]bool, n), gate: make([]bool, n), clients: make([]int, n),
+	w := &Net{sink: sink, rng: rng, n: n, alive: make([]bool, n), gate: make([]bool, n), clients: make([]int, n), parked: make([][]parked, n),
 		links: make([]link, n*n), homes: make([]int, n), Shards: 1, Route: func([]byte) core.ShardID { return 0 }, Listener: "PLAINTEXT", Address: func(core.NodeID) string { return "" },
 		Weather: Weather{Min: 40 * core.Microsecond, Max: 400 * core.Microsecond}}
 	for i := range n {

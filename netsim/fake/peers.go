@@ -26,6 +26,7 @@ type link struct {
 	inFlight int64 // bytes
 	held     []core.Ref
 	last     core.Mono // arrival of the frame sent last
+	parked   []parked  // frames that met a cut
 }
 
 // oldLink is an end at node at that will hear of its closing later.
@@ -189,7 +190,7 @@ func (w *Net) rot(vec []core.Ref, body core.Ref) {
 
 func (w *Net) arrive(now core.Mono, l *link) {
 	if w.isCut(l.from, l.to) { // each frame's token waits with it, so order is kept
-		w.sink.After(now+20*core.Millisecond, w.linkToken(tkArrive, l))
+		l.parked = append(l.parked, parked{now, w.linkToken(tkArrive, l)})
 		return
 	}
 	f := l.flight[0]

@@ -82,10 +82,14 @@ const auditEvery = 300 * core.Millisecond
 
 func (a *auditor) poll(now core.Mono) core.Mono {
 	next := a.refresh(now)
-	if !a.meta.known || a.flights > 0 || now < a.nextAt {
-		return min(next, max(a.nextAt, now+auditEvery))
+	if a.f.stopped {
+		a.nextAt = min(a.nextAt, now+auditEvery)
 	}
-	a.nextAt = now + auditEvery
+	every := a.f.slowly(auditEvery)
+	if !a.meta.known || a.flights > 0 || now < a.nextAt {
+		return min(next, max(a.nextAt, now+every))
+	}
+	a.nextAt = now + every
 	whole := true
 	for i, l := range a.meta.leader {
 		whole = whole && l != core.NoNode && a.lacks(i) == 0

@@ -33,7 +33,7 @@ type fetchSession struct {
 func newFetcher(b *base, sessions bool) *fetcher {
 	n := b.f.cfg.Nodes
 	f := &fetcher{base: b, at: map[int32]core.Offset{}, flying: make([]bool, n), nextAt: make([]core.Mono, n),
-		session: make([]fetchSession, n), use: sessions, think: core.Mono(b.rng.Between(60, 120)) * core.Millisecond}
+		session: make([]fetchSession, n), use: sessions, think: b.f.slowly(core.Mono(b.rng.Between(60, 120)) * core.Millisecond)}
 	f.version = [...]int16{11, 12, 13, 17, 18}[b.rng.N(5)]
 	return f
 }

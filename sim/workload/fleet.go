@@ -46,6 +46,7 @@ type Config struct {
 	Large      int64             // one batch in Large is big; 0: none
 	Packed     int64             // one record in Packed is in a batch that is compressed; 0: none
 	Configs    map[string]string // of the topic; visited in sorted order
+	Sparse     int64             // see slowly; 0: as in the standard world
 }
 
 // Counts is what the clients did.
@@ -170,7 +171,12 @@ func (f *Fleet) Burst(times int64) { f.burst = max(times, 1) }
 func (f *Fleet) Await(set uint64) { f.cfg.Core = set }
 
 // Stop ends the offering of new batches; what is unacknowledged is retried on.
-func (f *Fleet) Stop() { f.stopped = true }
+func (f *Fleet) Stop() {
+	f.stopped = true
+	if f.cfg.Sparse > 1 {
+		f.wakeAll()
+	}
+}
 
 // Drained says that every batch has its answer.
 func (f *Fleet) Drained() bool {
@@ -191,6 +197,9 @@ func (f *Fleet) Drained() bool {
 func (f *Fleet) ReadBack() {
 	f.final = newReader(f.base(), true)
 	f.add(f.final)
+	if f.cfg.Sparse > 1 {
+		f.wakeAll()
+	}
 	for _, x := range f.retainers {
 		f.wakeAt(x.id, f.env.Now())
 	}

@@ -79,7 +79,7 @@ func (m *member) act(now core.Mono) core.Mono {
 			m.seek(n)
 			return core.Never
 		}
-		return now + 50*core.Millisecond
+		return now + m.f.stretched(50*core.Millisecond, waitsLonger)
 	case joining:
 		m.join()
 	case syncing:
@@ -188,7 +188,8 @@ func (m *member) joinRequest() *wire.JoinGroupRequest {
 	sub.Topics = []string{m.f.cfg.Topic}
 	req := wire.NewJoinGroupRequest()
 	req.GroupId, req.MemberId, req.GroupInstanceId, req.ProtocolType = m.group, m.id, m.instance, "consumer"
-	req.SessionTimeoutMs, req.RebalanceTimeoutMs = sessionTimeout, 1200
+	req.SessionTimeoutMs = int32(m.f.stretched(sessionTimeout, groupsSlower))
+	req.RebalanceTimeoutMs = int32(m.f.stretched(1200, groupsSlower))
 	req.Protocols = []wire.JoinGroupRequestProtocol{{Name: "range", Metadata: wire.AppendPayload(nil, &sub, 1)}}
 	return &req
 }
@@ -273,12 +274,12 @@ func (m *member) resume() {
 			}
 		}
 		now := m.f.env.Now()
-		m.stage, m.at0, m.beatAt, m.saveAt = consuming, 0, now+beatEvery, now+saveEvery
+		m.stage, m.at0, m.beatAt, m.saveAt = consuming, 0, now+m.f.stretched(beatEvery, groupsSlower), now+m.f.slowly(saveEvery)
 	})
 }
 
 func (m *member) beat(now core.Mono) {
-	m.beatAt = now + beatEvery
+	m.beatAt = now + m.f.stretched(beatEvery, groupsSlower)
 	req := wire.HeartbeatRequest{GroupId: m.group, GenerationId: m.gen, MemberId: m.id, GroupInstanceId: m.instance}
 	m.call(wire.KeyHeartbeat, 4, &req, func(resp wire.Message) {
 		m.trouble(resp.(*wire.HeartbeatResponse).ErrorCode)
@@ -287,7 +288,7 @@ func (m *member) beat(now core.Mono) {
 
 // save commits the positions that moved.
 func (m *member) save(now core.Mono) {
-	m.saveAt = now + saveEvery
+	m.saveAt = now + m.f.slowly(saveEvery)
 	if c := m.moved(); len(c.parts) > 0 {
 		m.commit(c, func(r *wire.OffsetCommitResponse) { m.kept(c, r) })
 	}

@@ -109,7 +109,7 @@ func (p *producer) poll(now core.Mono) core.Mono {
 	}
 	if p.pid < 0 {
 		p.init(now)
-		return min(next, now+50*core.Millisecond)
+		return min(next, now+p.f.stretched(50*core.Millisecond, waitsLonger))
 	}
 	if !p.meta.known {
 		return next
@@ -123,8 +123,8 @@ func (p *producer) poll(now core.Mono) core.Mono {
 // offer makes the batches that the application hands over until now.
 func (p *producer) offer(now core.Mono) {
 	for !p.f.stopped && p.nextAt <= now {
-		p.nextAt += core.Mono(p.rng.Between(int64(p.every)/2, int64(p.every)*3/2) / p.f.burst)
-		if p.nextAt < now-core.Second { // the application was blocked: it does not catch up
+		p.nextAt += p.f.slowly(core.Mono(p.rng.Between(int64(p.every)/2, int64(p.every)*3/2) / p.f.burst))
+		if p.nextAt < now-p.f.slowly(core.Second) { // the application was blocked: it does not catch up
 			p.nextAt = now
 		}
 		s := p.streams[p.rng.N(int64(len(p.streams)))]

@@ -29,6 +29,7 @@ type keeping struct {
 	ms, bytes, policy, age, jitter string // at the creation
 	leastMs, leastBytes            int64  // of all that were asked for; -1: no limit
 	deletes                        bool
+	slow                           int64       // Config.Sparse, or 1
 	dates                          []core.Wall // by number of batch
 	sizes                          []int64
 	total                          int64 // of sizes
@@ -44,7 +45,8 @@ const (
 	// retainWithin is how long a cluster that is well may keep what its clocks say is too old: the interval at
 	// which it looks (see Retains), elections, and a lot of patience.
 	retainWithin = 30 * core.Second
-	retainGiveUp = 15 * core.Second // a clock that is hours behind is not waited for
+	retainAhead  = 1500 * core.Millisecond // the latest date is so far in the future
+	retainGiveUp = 15 * core.Second        // a clock that is hours behind is not waited for
 )
 
 var retainLoad = kindOfLoad{
@@ -56,8 +58,8 @@ var retainLoad = kindOfLoad{
 			t := &trimmer{base: b, topic: fmt.Sprint("keep-", b.id), acked: map[int64]int64{}, last: -1}
 			pick := func(from ...string) string { return from[b.rng.N(int64(len(from)))] }
 			t.delay = pick("0", "100", "1000")
-			k := &keeping{ms: pick("1000", "1000", "3000", "-1"), bytes: pick("-1", "-1", "0", "300000", "1000000"), numbers: map[int64]int64{},
-				policy: pick("delete", "delete", "delete", ""), age: pick("50", "300", "1000", "604800000"), jitter: pick("0", "0", "200")}
+			k := &keeping{slow: max(1, f.cfg.Sparse), ms: f.spread(pick("1000", "1000", "3000", "-1")), bytes: pick("-1", "-1", "0", "300000", "1000000"), numbers: map[int64]int64{},
+				policy: pick("delete", "delete", "delete", ""), age: f.spread(pick("50", "300", "1000", "604800000")), jitter: f.spread(pick("0", "0", "200"))}
 			k.leastMs, k.leastBytes, k.deletes = -1, -1, k.policy != ""
 			k.asks("retention.ms", k.ms)
 			k.asks("retention.bytes", k.bytes)
@@ -100,9 +102,9 @@ func (k *keeping) asks(key, value string) {
 func (k *keeping) date(rng *det.Rand, now core.Wall) core.Wall {
 	switch rng.N(8) {
 	case 0:
-		return now - core.Wall(rng.N(5000))
+		return now - core.Wall(rng.N(5000)*k.slow)
 	case 1:
-		return now + core.Wall(rng.N(1500))
+		return now + core.Wall(rng.N(1500)*k.slow)
 	}
 	return now
 }
@@ -143,7 +145,7 @@ func (x *retainer) poll(now core.Mono) core.Mono {
 	switch {
 	case !x.f.stopped:
 		if x.made && x.known && !x.busy && now >= x.at && x.reachable(x.leader, now) && x.rng.Chance(1, 4) {
-			x.at = now + core.Mono(x.rng.Between(30, 250))*core.Millisecond
+			x.at = now + x.f.slowly(core.Mono(x.rng.Between(30, 250))*core.Millisecond)
 			if x.rng.Chance(1, 3) {
 				x.retune()
 			} else {
@@ -154,10 +156,10 @@ func (x *retainer) poll(now core.Mono) core.Mono {
 		return x.trimmer.poll(now)
 	case x.busy || x.over || x.f.final == nil:
 		return core.Never // ReadBack wakes it
-	case now < x.at:
+	case x.asked > 0 && now < x.at:
 		return x.at
 	}
-	x.at = now + 100*core.Millisecond
+	x.at = now + x.f.stretched(100*core.Millisecond, waitsLonger)
 	if x.asked == 0 {
 		x.asked = now
 	}
@@ -197,7 +199,7 @@ func (x *retainer) follow() {
 
 // retune changes a setting.
 func (x *retainer) retune() {
-	key, value := "retention.ms", [...]string{"1000", "2000", "-1"}[x.rng.N(3)]
+	key, value := "retention.ms", x.f.spread([...]string{"1000", "2000", "-1"}[x.rng.N(3)])
 	if x.rng.Chance(1, 2) {
 		key, value = "retention.bytes", [...]string{"0", "200000", "2000000", "-1"}[x.rng.N(4)]
 	}
@@ -222,14 +224,14 @@ func (x *retainer) alter(n core.NodeID, done func(wire.Error), kvs ...string) {
 func (x *retainer) settle(now core.Mono) {
 	earliest, _ := x.f.env.Clocks()
 	switch old := earliest-x.keeps.newest > retainedFor; {
-	case !old && now-x.asked > retainGiveUp:
+	case !old && now-x.asked > retainGiveUp+retainAhead*core.Mono(x.keeps.slow-1):
 		x.over = true // a clock was set back, and the records stay until it has caught up
 		return
 	case !old:
 		x.since = 0
 	case x.since == 0 && x.final:
 		x.since = now
-	case x.final && now-x.since > retainWithin:
+	case x.final && now-x.since > retainWithin+2*RetentionCheck(x.f.cfg.Loads, x.f.cfg.Sparse):
 		x.f.env.Fail("A26", fmt.Sprintf("%s: retention.ms is %d, the newest record is %d ms old by all clocks, and the log still begins at %d",
 			x.topic, retainedFor, earliest-x.keeps.newest, x.begins))
 	}

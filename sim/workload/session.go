@@ -27,9 +27,9 @@ func (b *base) patience(k wire.Key) core.Mono {
 		return b.hurry
 	}
 	if k == wire.KeyJoinGroup || k == wire.KeySyncGroup {
-		return 8 * core.Second
+		return b.f.stretched(8*core.Second, groupsSlower)
 	}
-	return requestTimeout
+	return b.f.stretched(requestTimeout, waitsLonger)
 }
 
 func (b *base) core() *base { return b }
@@ -265,7 +265,7 @@ func (s *session) gone(hang bool) {
 
 // backoff draws 50 to 100 ms.
 func (b *base) backoff() core.Mono {
-	return core.Mono(b.rng.Between(50, 100)) * core.Millisecond
+	return b.f.stretched(core.Mono(b.rng.Between(50, 100))*core.Millisecond, waitsLonger)
 }
 
 func (b *base) nextDeadline() core.Mono {

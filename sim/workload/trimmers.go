@@ -56,7 +56,7 @@ func (t *trimmer) poll(now core.Mono) core.Mono {
 	if now < t.at {
 		return t.at
 	}
-	t.at = now + core.Mono(t.rng.Between(30, 250))*core.Millisecond
+	t.at = now + t.f.slowly(core.Mono(t.rng.Between(30, 250))*core.Millisecond)
 	switch {
 	case !t.made || !t.known || !t.reachable(t.leader, now):
 		n, ok := t.any(now)
