@@ -338,7 +338,7 @@ func (w *World) effect(n *node, s core.ShardID, e *core.Effect) {
 		n.gate = true
 		w.net.OpenGate(n.id)
 	case core.Create, core.Write, core.SyncFile, core.Truncate, core.Read, core.Remove:
-		w.countFiles(e)
+		w.countFiles(n, e)
 		if e.Kind == core.Write {
 			w.copies.write(n, e, vec)
 		}
@@ -363,12 +363,12 @@ func (w *World) effect(n *node, s core.ShardID, e *core.Effect) {
 }
 
 // countFiles counts the segments that come and go.
-func (w *World) countFiles(e *core.Effect) {
+func (w *World) countFiles(n *node, e *core.Effect) {
 	switch {
 	case e.Kind != core.Create && e.Kind != core.Remove || !isSegment(e.Path):
 	case e.Kind == core.Remove:
 		w.result.Removals++
-	case e.Sync: // else it was there, and is opened
+	case e.Sync && !n.disk.Full: // else it was there, and is opened, or there is no room for it
 		w.result.Rolls++
 	}
 }
