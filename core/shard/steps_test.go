@@ -93,3 +93,17 @@ func TestTopicsWaitForThePeers(t *testing.T) {
 		}
 	}
 }
+
+// One shard without room is enough: all of a node share its disks. It has room when the last of them says so.
+func TestANodeIsFullWhenAShardOfItIs(t *testing.T) {
+	s := &Shard{cfg: Config{Shards: 1}}
+	h := &home{s: s, full: make([]uint32, 3)}
+	for i, c := range []struct {
+		shard      core.ShardID
+		dirs, want uint32
+	}{{1, 1, 1}, {2, 2, 3}, {1, 0, 2}, {0, 2, 2}, {2, 0, 2}, {0, 0, 0}} {
+		if h.shardFull(c.shard, c.dirs); s.room.node != c.want {
+			t.Errorf("%d: directories %b of the node are full, want %b", i, s.room.node, c.want)
+		}
+	}
+}
