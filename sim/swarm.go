@@ -75,6 +75,7 @@ func (s *swarm) lagging() {
 	p.Pull = 1 << rng.Between(8, 15)
 	if rng.Chance(3, 4) {
 		p.Segment = 1 << rng.Between(10, 17)
+		p.Scrub = 100 * ms // there are hundreds of files, of which a piece is one, and readers wait for rot to be found
 	}
 	for range s.times(2, 8) {
 		s.add(Aimed, 50*ms, 2*sec, rng.Between(3, 4))
