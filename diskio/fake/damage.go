@@ -207,4 +207,7 @@ func (d *Disk) Restore(m *Image) {
 }
 
 // Swap exchanges the contents of two disks whose processes are gone.
-func (d *Disk) Swap(o *Disk) { d.files, o.files = o.files, d.files }
+func (d *Disk) Swap(o *Disk) {
+	d.files, o.files = o.files, d.files
+	d.fresh, o.fresh = o.fresh, d.fresh
+}

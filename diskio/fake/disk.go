@@ -56,6 +56,7 @@ type Disk struct {
 
 	rng     *det.Rand
 	files   map[string]*file
+	fresh   []*file // their directory entries are not durable yet
 	open    map[core.FileID]*handle
 	fail    bool // the next sync fails
 	broken  bool // one failed since the last start
@@ -225,6 +226,7 @@ func (d *Disk) flush() {
 		f.sync()
 		f.entry = true
 	}
+	d.fresh = nil
 }
 
 func (d *Disk) gatherWrite(refs []core.Ref) ([]byte, core.Errno) {
@@ -248,6 +250,7 @@ func (d *Disk) create(h *handle, o *op) core.Errno {
 	if f == nil {
 		f = newFile(o.path, &d.undone)
 		d.files[o.path] = f
+		d.fresh = append(d.fresh, f)
 	}
 	h.f = f
 	if f.failed {
@@ -261,11 +264,10 @@ func (d *Disk) create(h *handle, o *op) core.Errno {
 
 // syncDir makes the entries of a directory durable, and the directory itself.
 func (d *Disk) syncDir(dir string) {
-	for _, f := range d.files { // sets flags: any order gives the same
-		if path.Dir(f.path) == dir {
-			f.entry = true
-		}
-	}
+	d.fresh = slices.DeleteFunc(d.fresh, func(f *file) bool {
+		f.entry = f.entry || path.Dir(f.path) == dir
+		return f.entry
+	})
 }
 
 func (d *Disk) unlink(f *file) {
@@ -360,6 +362,7 @@ func (d *Disk) PowerLoss() {
 			d.Faults.TornFiles++
 		}
 	}
+	d.fresh = nil
 }
 
 // finishSome lets a drawn number of the operations on each open file happen, since the kernel may
@@ -402,6 +405,7 @@ func (d *Disk) sorted() []*file {
 func (d *Disk) Wipe() {
 	d.finishSome(false)
 	clear(d.files)
+	d.fresh = nil
 	d.harmedOnce = false
 }
 
