@@ -2,23 +2,12 @@
 """A node is wiped and takes in GB (10) gigabytes again: unthrottled without load, against cp and sync of the same files; then at
 the default throttle with 2,000 records/s beside it, whose p99 is compared with the one before. Variables: GB, RUNS (1), FOR (30, the
 seconds of a latency run), RATE (2000), and those of ../01-spine/common.py; RESULT is result.json here."""
-import json, os, pathlib, shutil, subprocess, sys, time
+import os, pathlib, shutil, subprocess, time
 
-HERE = pathlib.Path(__file__).resolve().parent
-os.environ.setdefault("RESULT", str(HERE / "result.json"))
-sys.path.insert(0, str(HERE.parent / "01-spine"))
-from common import WORK, Karst, load, memory, record, rounds, runs
+from here import WORK, Karst, load, pace, record, rounds, runs
 
 gb, length, rate = float(os.environ.get("GB", 10)), int(os.environ.get("FOR", 30)), int(os.environ.get("RATE", 2000))
 size, partitions, none = int(gb * 1e9), 6, str(2**63 - 1)
-
-
-def pace(k, topic):
-    out = WORK / "pace"
-    if not out.exists():
-        subprocess.run(["go", "build", "-o", str(out), "./pace"], cwd=HERE, check=True)
-    return json.loads(subprocess.run([out, f"-brokers={k.brokers}", f"-topic={topic}", f"-rate={rate}", f"-for={length}s"],
-                                     stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def directory(k, node):
@@ -72,18 +61,18 @@ for n in rounds(runs(1)):
         record("catchup", "Karst", "peak RSS of a node", k.peak, "MiB", n)
     with Karst(3, "--topic", f"big:{partitions}", "--topic", "pace:6") as k:
         fill(k)
-        pace(k, "pace")
-        before = pace(k, "pace")
+        pace(k, "pace", length, rate)
+        before = pace(k, "pace", length, rate)
         wiped(k, 3)
         p = back(k, 3)
         began = time.monotonic()
         time.sleep(3)
-        during = pace(k, "pace")
+        during = pace(k, "pace", length, rate)
         busy = p.poll() is None
         load("isr", brokers=k.brokers, topic="big", patience="7200s")
         took = time.monotonic() - began
         p.wait()
-        after = pace(k, "pace")
+        after = pace(k, "pace", length, rate)
         k.look()
         for what, got in (("before", before), ("in the catch-up", during), ("after", after)):
             for q in ("p50", "p99", "p999"):

@@ -31,6 +31,12 @@ def tool(mode, timeout=7200, **flags):
     return json.loads(p.stdout)
 
 
+def pace(k, topic, length, rate=2000):
+    """An open loop of so many records a second, for length seconds: the spread of their latencies."""
+    argv = [build("../03-log/pace", "pace"), f"-brokers={k.brokers}", f"-topic={topic}", f"-rate={rate}", f"-for={length}s"]
+    return json.loads(subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
 def resident(path):
     """How many bytes of a file are in the page cache."""
     size = os.path.getsize(path)
@@ -64,7 +70,8 @@ def drop(paths):
 
 
 def segments(k, topic="log", partition=0):
-    return sorted(map(str, pathlib.Path(k.data).glob(f"*/{topic}-{partition}/*.log")))
+    """The segment files of a partition, of all nodes."""
+    return sorted(map(str, pathlib.Path(k.data).rglob(f"{topic}-{partition}/*.log")))
 
 
 class One(Karst):

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A broker for MINUTES (30) with retention of a second and tiny segments: memory, open files and directory over time."""
+"""A broker for MINUTES (30) with retention of a second and tiny segments, written to at 80 MB/s, which is 76 of them a second: memory,
+open files and directory over time."""
 import os, pathlib, subprocess, threading, time
 from here import One, memory, record
 
@@ -9,8 +10,10 @@ with One("--set", "log.retention.check.interval.ms=500") as k:
     stop = threading.Event()
 
     def write():
-        while not stop.is_set():
-            k.tool("fill", partitions=8, bytes=200_000_000, batch=1 << 17)
+        due = time.monotonic()
+        while not stop.wait(max(due - time.monotonic(), 0)):
+            due = max(due, time.monotonic() - 5) + 1
+            k.tool("fill", partitions=8, bytes=80_000_000, batch=1 << 17)
 
     writer = threading.Thread(target=write)
     began = time.monotonic()

@@ -5,10 +5,11 @@ set -euo pipefail
 export KARST=$(realpath "${KARST:?the binary to measure}")
 [ -z "${CEILING:-}" ] || export CEILING=$(realpath "$CEILING")
 cd "$(dirname "$0")"
-[ $# -gt 0 ] || set -- fetch large restart rolls compaction
+[ $# -gt 0 ] || set -- fetch large restart rolls compaction catchup
 for x in "$@"; do
   echo "== $x" >&2
   size=(); [ "$x" != restart ] || size=(GB="${RESTART_GB:-20}")
   env "${size[@]}" ./"$x".py || echo "$x.py ended with $?" >&2
 done
+./plot.py
 ./report.py
