@@ -4,6 +4,8 @@
 // it refuses entropy, clocks and map order.
 package det
 
+import "encoding/binary"
+
 // Rand is a seeded stream (splitmix64, Steele et al. 2014). Each component has its own, named after
 // it, so that a draw added in one place does not shift the draws of another.
 type Rand struct{ s uint64 }
@@ -62,18 +64,29 @@ func (h Hash) Str(s string) Hash {
 	return h
 }
 
+// Bytes mixes long inputs in four strands, so that one multiplication need not wait for the one before.
 func (h Hash) Bytes(b []byte) Hash {
 	h = h.U64(uint64(len(b)))
+	if len(b) >= 64 {
+		x, y, z := h+1, h+2, h+3
+		for ; len(b) >= 32; b = b[32:] {
+			h, x, y, z = h.word(b), x.word(b[8:]), y.word(b[16:]), z.word(b[24:])
+		}
+		h = h.U64(uint64(x)).U64(uint64(y)).U64(uint64(z))
+	}
 	for ; len(b) >= 8; b = b[8:] {
-		v := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
-			uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
-		h = (h ^ Hash(v)) * fnvPrime
-		h ^= h >> 29
+		h = h.word(b)
 	}
 	for _, c := range b {
 		h = (h ^ Hash(c)) * fnvPrime
 	}
 	return h
+}
+
+// word is U64 of the next eight bytes, of a digest that has begun.
+func (h Hash) word(b []byte) Hash {
+	h = (h ^ Hash(binary.LittleEndian.Uint64(b))) * fnvPrime
+	return h ^ h>>29
 }
 
 // That panics with what when ok is false: an error in our own logic. The driver catches it at the

@@ -11,6 +11,7 @@ package meta
 import (
 	"bytes"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/karst-stream/karst/core"
@@ -154,7 +155,8 @@ func (v *View) Broker(id core.NodeID) *Broker {
 }
 
 func (v *View) brokerAt(id core.NodeID) (int, bool) {
-	return slices.BinarySearchFunc(v.Brokers, id, func(b Broker, id core.NodeID) int { return int(b.ID) - int(id) })
+	i := sort.Search(len(v.Brokers), func(i int) bool { return v.Brokers[i].ID >= id }) // copies no broker
+	return i, i < len(v.Brokers) && v.Brokers[i].ID == id
 }
 
 // Granted is the incarnation that the metadata gave to the process with this mark of an empty node; 0: none.
