@@ -395,14 +395,14 @@ func (r *Replica) advance() {
 		det.That(high >= r.high, "I8: the high watermark never falls")
 		r.high = high
 		moved := r.moveStart(from, c)
+		if o := r.cfg.Observer; o != nil { // before anybody is served by it
+			o.HighWatermark(r.cfg.Node, r.cfg.Group, r.term.Epoch(), r.start, r.high, r.End())
+		}
 		if r.leads && !r.ready && r.noop > 0 && c >= r.noop {
 			r.ready = true
 			r.h.Changed(r)
 		}
 		r.fireWatches(moved)
-		if o := r.cfg.Observer; o != nil {
-			o.HighWatermark(r.cfg.Node, r.cfg.Group, r.term.Epoch(), r.start, r.high, r.End())
-		}
 		for i := range r.match {
 			r.caughtUp(&r.match[i])
 		}
