@@ -92,7 +92,7 @@ func (r *Replica) fireWatches(all bool) {
 }
 
 // Read finds up to limit bytes from offset on, below the high watermark. done is called once, in this
-// step when the place is known from memory.
+// step when the place is known from memory. From what is appended and not committed it gives nothing, as in Kafka.
 func (r *Replica) Read(offset core.Offset, limit int64, done func(Region)) {
 	res := Region{Err: r.MayRead(), High: r.high, Start: r.start}
 	if res.Err != OK {
@@ -100,11 +100,13 @@ func (r *Replica) Read(offset core.Offset, limit int64, done func(Region)) {
 		return
 	}
 	switch {
-	case offset < r.start || offset > r.high:
+	case offset < r.start:
 		markOutside.Hit()
 		res.Err = OutOfRange
 		done(res)
-	case offset == r.high:
+	case offset > r.End():
+		r.aboveEnd(offset, limit, done)
+	case offset >= r.high: // it will be there
 		done(res)
 	case offset >= r.log.end0:
 		done(r.hot(offset, limit, res))
@@ -112,6 +114,24 @@ func (r *Replica) Read(offset core.Offset, limit int64, done func(Region)) {
 		markCold.Hit()
 		r.cold(offset, limit, done)
 	}
+}
+
+// aboveEnd answers a read above the log's end, which is out of range if this node still leads. One that was deposed and
+// does not know it may be asked for what its successor has shown; a reader that is told OutOfRange begins anew (A25).
+func (r *Replica) aboveEnd(offset core.Offset, limit int64, done func(Region)) {
+	r.Linear(func(out Outcome) {
+		res := Region{Err: out, High: r.high, Start: r.start}
+		switch {
+		case out != OK:
+		case offset <= r.End():
+			r.Read(offset, limit, done)
+			return
+		default:
+			markOutside.Hit()
+			res.Err = OutOfRange
+		}
+		done(res)
+	})
 }
 
 // hot serves from the window.

@@ -70,3 +70,28 @@ func TestEveryCopyCanBeSeen(t *testing.T) {
 		t.Error("a byte that rots is not shown")
 	}
 }
+
+// Above its end a leader says that an offset is out of range only when it has made sure that it leads: a successor may
+// have shown that offset.
+func TestOutOfRangeNeedsAQuorum(t *testing.T) {
+	r := newRig(t, 3, 1)
+	r.open()
+	r.createTopic("events", 1, 3)
+	l := r.leader(r.nodes[0], "events", 0)
+	for i := range 3 {
+		if _, err := r.produce(l, 10, "events", 0, batchOf(fmt.Sprint(i))); err != 0 {
+			t.Fatal(err)
+		}
+	}
+	if p := r.fetchAs(l, -1, "events", 9); p.ErrorCode != wire.OffsetOutOfRange || p.HighWatermark != 3 {
+		t.Errorf("a leader with its followers: %+v", p)
+	}
+	for _, n := range r.nodes {
+		if n != l {
+			r.kill(n)
+		}
+	}
+	if p := r.fetchAs(l, -1, "events", 9); p.ErrorCode != wire.NotLeaderOrFollower {
+		t.Errorf("a leader that cannot know whether it leads: %+v", p)
+	}
+}
