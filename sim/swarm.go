@@ -73,6 +73,9 @@ func (s *swarm) lagging() {
 	p, rng := s.p, s.rng
 	p.Entries = rng.Between(4, 40)
 	p.Pull = 1 << rng.Between(8, 15)
+	if p.Large > 0 {
+		p.Pull = max(p.Pull, 4<<10) // what is large in pieces of 512 bytes, each with a job, takes longer than the patience at the end
+	}
 	if rng.Chance(3, 4) {
 		p.Segment = 1 << rng.Between(12, 17) // smaller ones, a batch each, took as long as six other worlds
 		p.Scrub = 100 * ms                   // there are hundreds of files, of which a piece is one, and readers wait for rot to be found
