@@ -30,6 +30,7 @@ type compactor struct {
 	placed  map[int64]int64 // number of the record at an acknowledged offset; looked up
 	behind  core.Wall       // the clock that is behind all others, when it looked last
 	turned  core.Wall       // by how much that went back in all
+	doubted map[int64]int64 // key: its delete marker, which a pass did not find behind an older record; looked up
 }
 
 // keyed is a record that was sent.
@@ -56,7 +57,7 @@ var compactLoad = kindOfLoad{
 				return // one copy is not enough here
 			}
 			t := &trimmer{base: b, topic: fmt.Sprint("squeeze-", b.id), acked: map[int64]int64{}, last: -1}
-			x := &compactor{trimmer: t, latest: map[int64]int64{}, placed: map[int64]int64{}}
+			x := &compactor{trimmer: t, latest: map[int64]int64{}, placed: map[int64]int64{}, doubted: map[int64]int64{}}
 			x.node = steady[b.rng.N(int64(len(steady)))]
 			t.delay = [...]string{"0", "100", "1000"}[b.rng.N(3)]
 			x.lasting = [...]string{"0", "300", "1500", "86400000"}[b.rng.N(4)]
@@ -257,6 +258,10 @@ func (x *compactor) judgeFold() {
 		case there && got >= want: // a later one may be there that nobody answered for
 		case !there && open[key]: // it may have come, and have had its time
 		case last.marker && !there && latest-last.at+x.turned >= x.retain:
+		case last.marker && there && latest-last.at+x.turned >= x.retain && x.doubted[key] != want:
+			// The marker had its time while the reader was on its way from the one to the other. Whoever begins now, when
+			// it is gone, must find neither.
+			x.doubted[key] = want
 		case last.marker && !there:
 			x.fail("key %d: its delete marker at offset %d went after %d ms, delete.retention.ms is %d", key, want, latest-last.at, x.retain)
 		case there:
