@@ -118,9 +118,10 @@ func (s *sender) advance(n uint64) {
 	s.iov = s.iov[:left]
 }
 
-// readAhead is from how many bytes on the disk is asked for a region at once, and for as much behind it, which a reader
-// that asks for so much wants next: the kernel's own readahead is 128 KiB, and waits for the socket.
-const readAhead = 256 << 10
+// streamed is from how many bytes on a region counts as one of many that a reader takes in order: the kernel reads ahead
+// twice as far in such a file. To ask for the region itself (FADV_WILLNEED) was slower, from the disk as from the cache: it
+// waits for what sendfile would have taken meanwhile.
+const streamed = 256 << 10
 
 // wideBuffer is how many bytes of such regions a socket may hold unsent, of which the kernel makes twice as many: what
 // tcp_wmem lets it grow to by itself on a path with a delay. Without one it stays at a few hundred KiB, and each of
@@ -133,9 +134,9 @@ func (s *sender) sendfile(reg netsim.Region, r core.Ref) error {
 	if !ok {
 		return s.copyFile(reg, r)
 	}
-	if int64(r.Len) >= readAhead {
+	if int64(r.Len) >= streamed {
 		s.widen()
-		_ = unix.Fadvise(fd, r.Off, 2*int64(r.Len), unix.FADV_WILLNEED) // a hint: without it the region comes a little slower
+		_ = unix.Fadvise(fd, 0, 0, unix.FADV_SEQUENTIAL) // a hint: without it the region comes a little slower
 	}
 	s.in, s.off, s.left, s.err = fd, r.Off, int64(r.Len), nil
 	err := s.raw.Write(s.file)
