@@ -50,6 +50,7 @@ func TestChoose(t *testing.T) {
 		{"nothing is stable", log(func(l *compact.Log) { l.Stable = 3 }), lazy, 5000, compact.Choice{}, false},
 		{"stable below what is clean", log(func(l *compact.Log) { l.Clean, l.Stable = 30, 12 }), lazy, 5000,
 			compact.Choice{From: 30, To: 30, Clean: 300}, false},
+		{"without a lag what comes from the future is taken", tens(4), lazy, 1, compact.Choice{To: 40, Dirty: 400}, true},
 		{"records are too young", tens(4), with(func(p *compact.Policy) { p.MinLag = 25 }), 1044, compact.Choice{To: 20, Dirty: 200}, true},
 		{"the youngest is just old enough", tens(4), with(func(p *compact.Policy) { p.MinLag = 25 }), 1064, compact.Choice{To: 40, Dirty: 400}, true},
 		{"for ever too young", tens(4), with(func(p *compact.Policy) { p.MinLag = math.MaxInt64 }), 5000, compact.Choice{}, false},

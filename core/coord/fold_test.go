@@ -266,6 +266,26 @@ func dump(c *Coordinator) string {
 	return b.String()
 }
 
+// A digest that leaves something out would call replicas equal that are not.
+func TestADigestTellsCommitsApart(t *testing.T) {
+	seen := map[det.Hash]string{}
+	for _, o := range []commit{{}, {offset: 1}, {epoch: 1}, {meta: "m"}, {at: 1}, {expires: 1}, {topicID: [16]byte{1}}} {
+		for part := range int32(2) {
+			c := testCoordinator(nil)
+			s := &stored{}
+			offsets := &det.Map[int32, commit]{}
+			offsets.Set(part, o)
+			s.topics.Set("t", offsets)
+			c.stored.Set("g", s)
+			what := fmt.Sprintf("%+v in partition %d", o, part)
+			if was := seen[c.Digest()]; was != "" {
+				t.Errorf("%s has the digest of %s", what, was)
+			}
+			seen[c.Digest()] = what
+		}
+	}
+}
+
 // Replicas that folded the same log are the same, whether they led, followed or read it afterwards in
 // one go, and would lead the same groups; every request is answered once; nobody is told what the log
 // does not say.
