@@ -77,7 +77,7 @@ func (c *Coordinator) deleteGroup(r *DeleteGroupRequest, done waiter) {
 		c.answer(done, &DeleteGroupResponse{Err: errNonEmptyGroup})
 		return
 	}
-	keys := c.offsetKeys([]string{r.Group}, func(k recordKey) bool { return k.group == r.Group })
+	keys := c.offsetKeys([]string{r.Group}, func(k recordKey, _ TopicID) bool { return k.group == r.Group })
 	c.discard(g)
 	c.append(&write{
 		group: r.Group,

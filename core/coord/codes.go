@@ -3,6 +3,7 @@ package coord
 // Kafka's error codes, as far as a group coordinator gives them (Errors.java of Apache Kafka).
 const (
 	errNone                   int16 = 0
+	errUnknownTopic           int16 = 3
 	errOffsetMetadataTooLarge int16 = 12
 	errLoadInProgress         int16 = 14
 	errNotAvailable           int16 = 15 // COORDINATOR_NOT_AVAILABLE
@@ -20,4 +21,5 @@ const (
 	errGroupMaxSizeReached    int16 = 81
 	errFencedInstance         int16 = 82
 	errSubscribedToTopic      int16 = 86
+	errUnknownTopicID         int16 = 100
 )

@@ -13,8 +13,11 @@
 // visited in sorted order. The rules are Apache Kafka's (GroupMetadataManager.java, ClassicGroup.java,
 // OffsetMetadataManager.java); where Kafka leaves the choice to a hash map, the least name wins.
 //
-// It refuses to know replicas, connections and topics: leadership comes by Lead and Resign, and
-// whether a committed topic exists is checked by the caller. Offsets do not expire yet
+// An offset belongs to one incarnation of a topic, whose id is stored with it: it is never shown for
+// another of the same name, and goes when its topic is gone (topics.go).
+//
+// It refuses to know replicas and connections: leadership comes by Lead and Resign, and which topics
+// there are by Config.Topic. Offsets do not expire yet
 // (offsets.retention.minutes), and there are no transactional commits and no KIP-848, share or
 // streams groups; their records are passed over.
 package coord
@@ -59,6 +62,9 @@ type Config struct {
 	GroupMaxSize           int   // group.max.size, members
 	OffsetMetadataMax      int   // offset.metadata.max.bytes; counts characters, as Kafka does
 
+	// Topic is the id of the topic that has a name now, as far as the caller has heard; false: none.
+	Topic func(name string) (TopicID, bool)
+
 	// Append makes one batch of recs, which are its own from then on, and appends it. It calls settled
 	// exactly once, at once or later: with Committed in the order of the calls of Append, and only
 	// after Apply has seen the batch. settled may be called inside Append.
@@ -99,7 +105,7 @@ type Coordinator struct {
 // New makes a coordinator that has seen nothing of the log and leads nothing. seed makes the member
 // ids that it hands out unguessable; the term is mixed in, so that no two leaders draw the same.
 func New(cfg Config, seed uint64) *Coordinator {
-	det.That(cfg.Append != nil, "coord: no way to append")
+	det.That(cfg.Append != nil && cfg.Topic != nil, "coord: no way to append, or to know topics")
 	det.That(cfg.GroupMaxSize > 0, "coord: a group needs room for a member")
 	det.That(cfg.MinSessionMillis <= cfg.MaxSessionMillis, "coord: session timeouts contradict")
 	return &Coordinator{cfg: cfg, seed: seed}
@@ -223,7 +229,7 @@ func (c *Coordinator) answer(done waiter, resp any) {
 type write struct {
 	recs  []KeyValue
 	group string            // that the records are about; of several groups: ""
-	puts  []recordKey       // the offsets that it sets
+	puts  []put             // the offsets that it sets
 	then  []func(o Outcome) // who waits
 }
 

@@ -17,7 +17,7 @@ func testCoordinator(appendTo func([]KeyValue, func(core.Now, Outcome))) *Coordi
 	}
 	return New(Config{
 		InitialRebalanceMillis: 500, MinSessionMillis: 1000, MaxSessionMillis: 60_000, GroupMaxSize: 4,
-		OffsetMetadataMax: 100, Append: appendTo,
+		OffsetMetadataMax: 100, Append: appendTo, Topic: func(string) (id TopicID, ok bool) { return id, true },
 	}, 3)
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 
-	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/det"
 	"github.com/karst-stream/karst/core/mut"
 )
@@ -84,7 +83,12 @@ func (c *Coordinator) commits(r *OffsetCommitRequest) (*OffsetCommitResponse, *w
 		expires = wall + r.RetentionMillis
 	}
 	for i, t := range r.Topics {
+		id, refused := c.incarnation(&t)
 		for j, p := range t.Partitions {
+			if refused != errNone {
+				resp.Topics[i].Partitions[j].Err = refused
+				continue
+			}
 			if c.tooLong(p.Metadata) {
 				resp.Topics[i].Partitions[j].Err = errOffsetMetadataTooLarge
 				continue
@@ -93,12 +97,12 @@ func (c *Coordinator) commits(r *OffsetCommitRequest) (*OffsetCommitResponse, *w
 				resp.Topics[i].Partitions[j].Err = errInvalidRequest
 				continue
 			}
-			w.puts = append(w.puts, recordKey{group: r.Group, topic: t.Topic, partition: p.Partition})
+			w.puts = append(w.puts, put{recordKey{group: r.Group, topic: t.Topic, partition: p.Partition}, id})
 			w.recs = append(w.recs, KeyValue{
 				Key: encodeOffsetKey(r.Group, t.Topic, p.Partition),
 				Value: encodeCommit(commit{
 					offset: p.Offset, epoch: p.LeaderEpoch, meta: p.Metadata,
-					at: wall, expires: expires, topicID: t.TopicID,
+					at: wall, expires: expires, topicID: id,
 				}),
 			})
 		}
@@ -157,10 +161,14 @@ func (c *Coordinator) committed(r *OffsetFetchRequest) *OffsetFetchResponse {
 		s.topics.Each(func(topic string, offsets *det.Map[int32, commit]) {
 			t := FetchedTopic{Topic: topic}
 			offsets.Each(func(p int32, o commit) {
-				t.TopicID = o.topicID
-				t.Partitions = append(t.Partitions, fetched(p, o))
+				if !c.gone(topic, o.topicID) {
+					t.TopicID = o.topicID
+					t.Partitions = append(t.Partitions, fetched(p, o))
+				}
 			})
-			resp.Topics = append(resp.Topics, t)
+			if len(t.Partitions) > 0 {
+				resp.Topics = append(resp.Topics, t)
+			}
 		})
 		return resp
 	}
@@ -168,9 +176,7 @@ func (c *Coordinator) committed(r *OffsetFetchRequest) *OffsetFetchResponse {
 		t := FetchedTopic{Topic: want.Topic, TopicID: want.TopicID}
 		for _, p := range want.Partitions {
 			o, ok := s.commit(want.Topic, p)
-			// An offset in a topic that was deleted since says nothing about its namesake.
-			none := TopicID{}
-			if !ok || o.topicID != none && want.TopicID != none && o.topicID != want.TopicID {
+			if !ok || other(o.topicID, want.TopicID) || c.gone(want.Topic, o.topicID) {
 				o = commit{offset: -1, epoch: -1}
 			}
 			t.Partitions = append(t.Partitions, fetched(p, o))
@@ -185,35 +191,34 @@ func fetched(p int32, o commit) FetchedPartition {
 }
 
 // offsetKeys lists, in order, which of the offsets that the named groups have or are about to get
-// pass keep. A tombstone for an offset that is still on its way follows it in the log.
-func (c *Coordinator) offsetKeys(groups []string, keep func(k recordKey) bool) []recordKey {
-	var keys []recordKey
-	add := func(k recordKey) {
-		if keep(k) {
-			keys = append(keys, k)
-		}
-	}
+// pass keep, which sees the topic id that each had last. A tombstone for an offset that is still on its
+// way follows it in the log.
+func (c *Coordinator) offsetKeys(groups []string, keep func(k recordKey, id TopicID) bool) []recordKey {
+	var puts []put
 	for _, name := range groups {
 		s := c.stored.At(name)
 		if s == nil {
 			continue
 		}
 		s.topics.Each(func(topic string, offsets *det.Map[int32, commit]) {
-			for _, p := range offsets.Keys() {
-				add(recordKey{group: name, topic: topic, partition: p})
-			}
+			offsets.Each(func(p int32, o commit) {
+				puts = append(puts, put{recordKey{group: name, topic: topic, partition: p}, o.topicID})
+			})
 		})
 	}
-	c.inflight.Each(func(_ uint64, w *write) {
-		for _, k := range w.puts {
-			add(k)
-		}
-	})
-	slices.SortFunc(keys, func(a, b recordKey) int {
+	c.inflight.Each(func(_ uint64, w *write) { puts = append(puts, w.puts...) })
+	slices.SortStableFunc(puts, func(a, b put) int {
 		return cmp.Or(cmp.Compare(a.group, b.group), cmp.Compare(a.topic, b.topic),
 			cmp.Compare(a.partition, b.partition))
 	})
-	return slices.Compact(keys)
+	var keys []recordKey
+	for i, p := range puts {
+		last := i+1 == len(puts) || puts[i+1].recordKey != p.recordKey
+		if last && keep(p.recordKey, p.id) {
+			keys = append(keys, p.recordKey)
+		}
+	}
+	return keys
 }
 
 func tombstones(keys []recordKey) []KeyValue {
@@ -256,7 +261,7 @@ func (c *Coordinator) deleteOffsets(r *OffsetDeleteRequest, done waiter) {
 		}
 		resp.Topics = append(resp.Topics, result)
 	}
-	keys := c.offsetKeys([]string{r.Group}, func(k recordKey) bool { return gone[k] })
+	keys := c.offsetKeys([]string{r.Group}, func(k recordKey, _ TopicID) bool { return gone[k] })
 	if len(keys) == 0 {
 		c.answer(done, resp)
 		return
@@ -268,45 +273,4 @@ func (c *Coordinator) deleteOffsets(r *OffsetDeleteRequest, done waiter) {
 		c.answer(done, resp)
 		c.forget(g)
 	}}})
-}
-
-// sweepRecords bounds the batch that a deleted topic causes.
-const sweepRecords = 1000
-
-// Topics lists, in order, the topics with committed offsets that pass keep.
-func (c *Coordinator) Topics(keep func(topic string) bool) []string {
-	var topics []string
-	c.stored.Each(func(_ string, s *stored) { topics = append(topics, s.topics.Keys()...) })
-	slices.Sort(topics)
-	return slices.DeleteFunc(slices.Compact(topics), func(t string) bool { return !keep(t) })
-}
-
-// TopicDeleted drops the offsets that groups committed for the named topics. Only a leader does; the
-// others learn it from the log.
-func (c *Coordinator) TopicDeleted(now core.Now, names []string) {
-	sorted := slices.Sorted(slices.Values(names))
-	c.Sweep(now, func(topic string) bool {
-		_, found := slices.BinarySearch(sorted, topic)
-		return found
-	})
-}
-
-// Sweep is TopicDeleted for every topic of which gone says so: a new leader calls it, because a topic
-// may have been deleted while nobody led.
-func (c *Coordinator) Sweep(now core.Now, gone func(topic string) bool) {
-	if !c.leading {
-		return
-	}
-	c.enter(now)
-	keys := c.offsetKeys(c.stored.Keys(), func(k recordKey) bool { return gone(k.topic) })
-	for part := range slices.Chunk(keys, sweepRecords) {
-		c.append(&write{recs: tombstones(part), then: []func(Outcome){func(Outcome) {
-			for _, k := range part {
-				if g := c.live.At(k.group); g != nil {
-					c.forget(g)
-				}
-			}
-		}}})
-	}
-	c.rest()
 }

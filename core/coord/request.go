@@ -124,7 +124,8 @@ type CommitTopic struct {
 	Partitions []CommitPartition
 }
 
-// OffsetCommitRequest is OffsetCommit (key 8). The caller has checked that the partitions exist.
+// OffsetCommitRequest is OffsetCommit (key 8). The caller has checked that the partitions exist, as far as
+// it knows; the coordinator looks at the topics again.
 type OffsetCommitRequest struct {
 	Group            string
 	Member           string

@@ -28,6 +28,8 @@ type world struct {
 	aliases []string // member ids, m1 first
 	out     strings.Builder
 	answers map[int]int
+	topics  map[string]TopicID // what is known of topics; those that are not here exist, without an id
+	gone    map[string]bool
 }
 
 type held struct {
@@ -37,7 +39,8 @@ type held struct {
 
 // newWorld makes two replicas; their limits of group size may differ.
 func newWorld(t *testing.T, delay int32, maxSize [2]int) *world {
-	w := &world{t: t, answers: map[int]int{}, now: core.Now{Wall: 1_000_000}}
+	w := &world{t: t, answers: map[int]int{}, now: core.Now{Wall: 1_000_000},
+		topics: map[string]TopicID{}, gone: map[string]bool{}}
 	for i := range w.node {
 		cfg := Config{
 			InitialRebalanceMillis: delay, MinSessionMillis: 1000, MaxSessionMillis: 300_000,
@@ -49,6 +52,7 @@ func newWorld(t *testing.T, delay int32, maxSize [2]int) *world {
 				w.settleFirst(Committed)
 			}
 		}
+		cfg.Topic = func(name string) (TopicID, bool) { return w.topics[name], !w.gone[name] }
 		w.node[i] = New(cfg, 7)
 	}
 	return w
@@ -352,6 +356,11 @@ func (w *world) run(d *datadriven.TestData) string {
 		w.view(w.lead().Live)
 	case "stored":
 		w.view(w.lead().Groups)
+	case "topic": // what the metadata says of it from now on
+		w.topics[a.str("name")], w.gone[a.str("name")] = a.topicID(), d.HasArg("gone")
+	case "sweep":
+		fmt.Fprintf(&w.out, "stale %v\n", w.lead().Stale())
+		w.lead().Sweep(w.now)
 	case "topic-deleted":
 		w.lead().TopicDeleted(w.now, []string{a.str("topic")})
 	default:

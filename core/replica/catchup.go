@@ -403,16 +403,27 @@ func (r *Replica) gotChunk(from core.NodeID, c Control) {
 		data = core.NewRef(len(p.partial) + int(n))
 		copy(data.Bytes()[copy(data.Bytes(), p.partial):], c.Body.Bytes())
 	}
-	held, whole := r.checkBatches(p, data.Bytes())
-	if whole < 0 || p.dead > 0 {
+	held, whole, bad := r.checkBatches(p, data.Bytes())
+	if p.dead > 0 {
 		p.partial, p.want = nil, 0
 		data.Release()
 		r.landed(p, n)
-		r.pullOn() // unless they are rotten, or were on their way: then the retry asks again
+		r.pullOn()
+		return
+	}
+	if bad { // what lies before it is kept; the retry asks for the rest again
+		p.partial, p.want = nil, 0
+		r.writePulled(p, data, held, whole, n)
+		r.report(from, c.Term, p.next)
 		return
 	}
 	p.partial = append([]byte(nil), data.Bytes()[whole:]...)
 	r.writePulled(p, data, held, whole, n)
+	if c.Last && len(p.partial) > 0 && p.next < p.to.end { // a length that leads beyond the end of the segment
+		p.partial, p.want = nil, 0
+		r.report(from, c.Term, p.next)
+		return
+	}
 	if c.Last && len(p.partial) == 0 && c.Next > p.seg && p.next < p.to.end {
 		r.leaveSegment(p, c.Next)
 	}
@@ -473,9 +484,9 @@ func (r *Replica) writePulled(p *pull, data core.Ref, held, whole int, n int64) 
 }
 
 // checkBatches walks the whole batches at the head of data, up to the snapshot's end. The first held bytes of them lie
-// here already. whole is -1 when one is not what must follow; p.dead is set when one lies where an entry of our own
-// would.
-func (r *Replica) checkBatches(p *pull, data []byte) (held, whole int) {
+// here already. bad says that the next one is not what must follow; p.dead is set when one lies where an entry of our
+// own would.
+func (r *Replica) checkBatches(p *pull, data []byte) (held, whole int, bad bool) {
 	at := 0
 	for p.next < p.to.end || p.proving {
 		b, _, err := record.Next(data[at:])
@@ -483,7 +494,7 @@ func (r *Replica) checkBatches(p *pull, data []byte) (held, whole int) {
 			break
 		}
 		if err != nil || b.BaseOffset() < p.next || !b.CRCValid() {
-			return held, -1
+			return held, at, true
 		}
 		x := batchAt(b, place{p.seg, p.pos + int64(at)})
 		switch {
@@ -491,7 +502,7 @@ func (r *Replica) checkBatches(p *pull, data []byte) (held, whole int) {
 			if x != r.ahead.last {
 				markUnproved.Hit()
 				p.dead = r.log.last() + 1
-				return 0, 0
+				return 0, 0, false
 			}
 			p.proving = false
 			held = at + len(b)
@@ -499,7 +510,7 @@ func (r *Replica) checkBatches(p *pull, data []byte) (held, whole int) {
 			same, other := r.ours(b, x)
 			if other > 0 {
 				p.dead = other
-				return held, at
+				return held, at, false
 			}
 			if same {
 				markHeld.Hit()
@@ -511,7 +522,7 @@ func (r *Replica) checkBatches(p *pull, data []byte) (held, whole int) {
 		at += len(b)
 		p.next = b.LastOffset() + 1
 	}
-	return held, at
+	return held, at, false
 }
 
 // ours looks for a batch among the entries of our own log that are not known to be committed: it is there, or other is

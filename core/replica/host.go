@@ -103,7 +103,7 @@ type Control struct {
 	Index core.Index  // Pull: of the entry whose batch was lost, or 0; its answers: the term of the leader's entry there, or 0
 	Seg   core.Offset // Pull, Chunk: the segment
 	Pos   int64       // Pull, Chunk: where in it
-	Next  core.Offset // Pull: how many bytes are wanted, 0: one chunk; Chunk: the segment that follows Seg, when Last; Refuse: the oldest segment
+	Next  core.Offset // Pull: how many bytes are wanted, 0: one chunk; Chunk: the segment that follows Seg, when Last; Refuse: the oldest segment; Report: the offset
 	Last  bool        // Chunk: nothing of Seg follows below the high watermark, and there is a next one
 	Body  core.Ref    // Chunk
 }
@@ -117,6 +117,7 @@ const (
 	Pull                            // follower: give me the bytes at (Seg, Pos)
 	Chunk                           // leader: here they are
 	Refuse                          // leader: there is nothing at (Seg, Pos), begin again
+	Report                          // follower: your bytes at offset Next are not what they were
 )
 
 // Budget bounds the memory of windows in one shard, in batch bytes and in entries. Memory is given up

@@ -134,6 +134,11 @@ func (r *Replica) gotMend(from core.NodeID, c Control) {
 	if n < 0 {
 		markBadMend.Hit()
 		m.partial = nil
+		at := h.next
+		if h.index > 0 {
+			at = r.log.note(h.index).stub.Base
+		}
+		r.report(from, c.Term, at)
 		return
 	}
 	if n > 0 {

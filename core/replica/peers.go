@@ -196,6 +196,7 @@ func (r *Replica) stageAll(m *raftpb.Message, body core.Ref) bool {
 		at += s.Len
 		if !matches(b.Bytes(), &s, core.Term(e.Term)) && !mut.On("M26") {
 			markBadBatch.Hit()
+			r.report(core.RaftID(m.From).Node(), core.Term(m.Term), s.Base)
 			return false // a region changed under its sender, or bits rotted
 		}
 		r.stage(staged{e.Term, s.Base}, b.Retain())
@@ -236,6 +237,8 @@ func (r *Replica) Control(from core.NodeID, c Control) {
 		r.servePull(from, c)
 	case Chunk, Refuse:
 		r.gotChunk(from, c)
+	case Report:
+		r.reported(c)
 	}
 	r.h.Dirty(r)
 }

@@ -30,6 +30,10 @@ type scrub struct {
 	busy bool
 	sick *hole // was found by a leader, which hands over before it mends
 	heal det.Timer
+
+	urgent  bool      // seg is read without a pause, because a report of it was true
+	probing bool      // a report is looked at
+	deaf    core.Mono // until then reports are not
 }
 
 // healEvery is how often a leader that found rot looks whether somebody else leads. The time between a
@@ -59,6 +63,7 @@ func (r *Replica) Scrub() bool {
 		limit = end.pos
 	}
 	if x.pos >= limit {
+		x.urgent = false
 		r.scrubIndex(s)
 		if x.sick == nil {
 			r.scrubNext(s, end)
@@ -71,11 +76,17 @@ func (r *Replica) Scrub() bool {
 		defer ev.Body.Release()
 		x.busy = false
 		if r.offline != "" || r.opening > 0 || x.seg != s.base || x.pos != at || ev.Err == core.ErrGone || r.segment(s.base) != s {
+			if x.urgent {
+				r.Scrub()
+			}
 			return
 		}
 		if ev.Err == core.OK && x.scan.Feed(ev.Body.Bytes(), x.indexed) {
 			x.pos += n
 			if x.pos < limit || !x.scan.Open() {
+				if x.urgent {
+					r.Scrub()
+				}
 				return
 			}
 		}
@@ -161,6 +172,7 @@ func (r *Replica) rotten(s *segment, h hole, err core.Errno) {
 		return // it has left the log meanwhile
 	}
 	markRot.Hit()
+	r.scrub.urgent = false
 	why := "holds rotten bytes"
 	if err != core.OK {
 		why = "cannot be read: " + err.String()

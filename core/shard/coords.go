@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/karst-stream/karst/core"
@@ -30,6 +29,12 @@ func (s *Shard) attachCoordinator(h *hosted) {
 	co := &coordinator{}
 	co.c = coord.New(coord.Config{InitialRebalanceMillis: v.RebalanceDelayMs, MinSessionMillis: v.MinSessionTimeoutMs,
 		MaxSessionMillis: v.MaxSessionTimeoutMs, GroupMaxSize: int(v.GroupMaxSize), OffsetMetadataMax: int(v.OffsetMetadataMaxBytes),
+		Topic: func(name string) (id coord.TopicID, ok bool) {
+			if t := s.view.Topic(name); t != nil {
+				return t.ID, true
+			}
+			return id, false
+		},
 		Append: func(recs []coord.KeyValue, settled func(core.Now, coord.Outcome)) { s.appendRecords(h, recs, settled) },
 	}, uint64(det.Hash(0).U64(s.cfg.Seed).U64(uint64(h.group))))
 	co.timer.Fire = func(int64) {
@@ -109,12 +114,11 @@ func (s *Shard) coordChanged(h *hosted, i *replica.Info) {
 	}
 }
 
-// sweepOffsets drops the offsets of topics that were deleted while nobody led. A topic that this node's
-// metadata does not show may as well be one that it has not heard of yet: after a restart it knows none.
-// So the suspects are kept until the metadata is no older than the leadership.
+// sweepOffsets drops the offsets of topics that were deleted, and maybe made again, while nobody led. A topic
+// that this node's metadata does not show may as well be one that it has not heard of yet: after a restart it
+// knows none. So nothing goes before the metadata is no older than the leadership.
 func (s *Shard) sweepOffsets(h *hosted, co *coordinator, term core.Term) {
-	unknown := co.c.Topics(func(topic string) bool { return s.view.Topic(topic) == nil })
-	if len(unknown) == 0 {
+	if !co.c.Stale() {
 		return
 	}
 	markUnsure.Hit()
@@ -126,7 +130,7 @@ func (s *Shard) sweepOffsets(h *hosted, co *coordinator, term core.Term) {
 			s.sweepOffsets(h, co, term)
 			return
 		}
-		co.c.TopicDeleted(s.now, slices.DeleteFunc(unknown, func(topic string) bool { return s.view.Topic(topic) != nil }))
+		co.c.Sweep(s.now)
 		s.armCoordinator(co)
 	})
 }
@@ -207,13 +211,28 @@ func (s *Shard) coordinate(h *hosted, req any, done func(any, replica.Outcome)) 
 		return
 	}
 	// What only reads must not be answered by a coordinator that was deposed without knowing it.
-	h.r.Linear(func(err replica.Outcome) {
-		if err != replica.OK || h.coord == nil || !h.coord.c.Leading() {
-			markUnproved.Hit()
-			done(nil, replica.NotLeader)
+	prove := func() {
+		h.r.Linear(func(err replica.Outcome) {
+			if err != replica.OK || h.coord == nil || !h.coord.c.Leading() {
+				markUnproved.Hit()
+				done(nil, replica.NotLeader)
+				return
+			}
+			serve()
+		})
+	}
+	if _, offsets := req.(*coord.OffsetFetchRequest); !offsets {
+		prove()
+		return
+	}
+	// A group begins at what it is told here. A node that has not heard yet that a topic was made again would
+	// tell it an offset of the one before.
+	s.Fresh(func(ok bool) {
+		if !ok || h.coord == nil {
+			done(nil, replica.Loading)
 			return
 		}
-		serve()
+		s.guard(h, prove)
 	})
 }
 

@@ -131,3 +131,125 @@ func TestADeposedCoordinatorResigns(t *testing.T) {
 		}
 	}
 }
+
+// coordShard is the shard of n that has the coordinator of a group, and its replica.
+func coordShard(n *rigNode, group string) (*Shard, *hosted) {
+	p, _ := n.shards[0].CoordinatorOf(group)
+	s := n.shards[n.shards[0].ownerOf(p)]
+	return s, s.groups.At(p.Group())
+}
+
+// renew deletes a topic and makes another of the same name.
+func (r *rig) renew(name string) {
+	r.t.Helper()
+	if res := r.admin(&meta.DeleteTopic{Name: name}); res.Code != meta.Done {
+		r.t.Fatal(res)
+	}
+	r.createTopic(name, 1, int16(len(r.nodes)))
+}
+
+// An offset in a topic that was deleted is none in a topic of the same name, which was made before anybody could
+// remove it: nobody coordinated meanwhile.
+func TestANewCoordinatorDropsOffsetsOfNamesakes(t *testing.T) {
+	r := newRig(t, 1, 2)
+	r.open()
+	r.createTopic("t", 1, 1)
+	r.createTopic("kept", 1, 1)
+	r.commit("g", r.coordinator("g"), "t", 41)
+	r.commit("g", r.coordinator("g"), "kept", 42)
+	n := r.nodes[0]
+	s, _ := coordShard(n, "g")
+	on := func(f func(h *hosted)) {
+		n.post(s.cfg.Shard, core.Event{Kind: core.MailIn, Mail: letter(func(s *Shard) { _, h := coordShard(n, "g"); f(h) })})
+		r.run(50 * core.Millisecond)
+	}
+	on(func(h *hosted) { h.coord.c.Resign(); h.coord.term = 0 })
+	r.renew("t")
+	on(func(h *hosted) { i := h.r.Info(); s.coordChanged(h, &i) })
+	if x := r.committed("g", n, "t"); x.offset != -1 || x.err != wire.None {
+		t.Fatalf("a young topic has the offset of the one before: %+v", x)
+	}
+	if x := r.committed("g", n, "kept"); x.offset != 42 {
+		t.Errorf("the offset of a topic that was not deleted is %d", x.offset)
+	}
+	if s, h := coordShard(n, "g"); s == nil || h.coord.c.Stale() {
+		t.Error("the old offset is still in the log")
+	}
+	r.commit("g", n, "t", 3)
+	if x := r.committed("g", n, "t"); x.offset != 3 {
+		t.Errorf("the offset of the new topic is %d", x.offset)
+	}
+}
+
+// The shard of a connection may know a topic that the coordinator's has seen deleted: its commit comes too late.
+func TestACommitForATopicThatIsGoneIsRefused(t *testing.T) {
+	r := newRig(t, 1, 2)
+	r.open()
+	r.createTopic("t", 1, 1)
+	n := r.coordinator("g")
+	s, h := coordShard(n, "g")
+	home := n.shards[1-int(s.cfg.Shard)]
+	old := home.view
+	for _, again := range []bool{false, true} {
+		if res := r.admin(&meta.DeleteTopic{Name: "t"}); res.Code != meta.Done {
+			t.Fatal(res)
+		}
+		if again {
+			r.createTopic("t", 1, 1)
+		}
+		id := old.Topic("t").ID
+		req := &wire.OffsetCommitRequest{GroupId: "g", GenerationIdOrMemberEpoch: -1, Topics: []wire.OffsetCommitRequestTopic{
+			{Name: "t", TopicId: id, Partitions: []wire.OffsetCommitRequestPartition{{CommittedOffset: 41, CommittedLeaderEpoch: -1}}}}}
+		version, want := int16(9), wire.UnknownTopicOrPartition
+		if again {
+			version, want = 10, wire.UnknownTopicId
+		}
+		now := home.view
+		home.view = old
+		var resp wire.OffsetCommitResponse
+		r.call(n, core.ConnID(904+2*int(version)+int(home.cfg.Shard)), 8, version, req, &resp)
+		home.view = now
+		if e := resp.Topics[0].Partitions[0].ErrorCode; e != want {
+			t.Fatalf("again %v: a commit for a topic that is gone was answered %v, not %v", again, e, want)
+		}
+		if h.coord.c.Stale() {
+			t.Fatal("it is in the log")
+		}
+		if !again {
+			r.createTopic("t", 1, 1)
+			old = home.view
+		}
+	}
+}
+
+// A coordinator whose node has not heard yet that a topic was made again asks before it tells anybody where a group
+// begins.
+func TestACoordinatorThatIsBehindAsksWhichTopicsThereAre(t *testing.T) {
+	r := newRig(t, 3, 1)
+	r.open()
+	r.createTopic("t", 1, 3)
+	first := r.node(r.nodes[0].shards[0].leaders[core.MetaGroup].Leader)
+	var n *rigNode
+	group := ""
+	for i := 0; n == nil || n == first; i++ {
+		group = fmt.Sprint("g", i)
+		n = r.coordinator(group)
+	}
+	r.commit(group, n, "t", 41)
+	old := n.shards[0].view.Topic("t")
+	r.deaf = n.id
+	for _, cmd := range []meta.Command{&meta.DeleteTopic{Name: "t"},
+		&meta.CreateTopic{Name: "t", ID: [16]byte{9}, Partitions: 1, Replication: 3}} {
+		if res := r.adminAt(first, cmd); res.Code != meta.Done {
+			t.Fatal(res)
+		}
+	}
+	r.deaf = 0
+	if n.shards[0].view.Topic("t") != old {
+		t.Fatal("it has heard of it")
+	}
+	if x := r.committed(group, n, "t"); x.offset == 41 {
+		t.Fatalf("it told where the group was in the topic before: %+v", x)
+	}
+	r.until("it knows", 10*core.Second, func() bool { return r.committed(group, n, "t") == fetched{-1, wire.None} })
+}

@@ -42,11 +42,12 @@ type rigNode struct {
 	room    int64 // bytes that the disk takes; 0: any number
 	holds   bool  // writes of the identity wait in held
 	held    []func()
-	rejoin  bool // start --rejoin
-	dirs    int  // data directories; 0: one
-	away    bool // the last of them is not there
-	dead    bool // every sync in it fails
-	ill     bool // every sync in the first fails, but those of the file "node"
+	rejoin  bool  // start --rejoin
+	dirs    int   // data directories; 0: one
+	away    bool  // the last of them is not there
+	dead    bool  // every sync in it fails
+	ill     bool  // every sync in the first fails, but those of the file "node"
+	read    int64 // bytes that it has asked the disk for
 }
 
 // rigDisk keeps every byte at once: what is synced or not is the simulator's matter.
@@ -246,6 +247,7 @@ func (r *rig) do(n *rigNode, k core.ShardID, e *core.Effect, vec []core.Ref) {
 		n.disk[path] = append(f[:min(int64(len(f)), e.Off)], make([]byte, max(0, e.Off-int64(len(f))))...)
 	case core.SyncFile:
 	case core.Read:
+		n.read += e.N
 		body := core.NewRef(int(e.N))
 		m, err := n.disk.ReadAt(path, e.Off, body.Bytes())
 		done.Body, done.Err = body.Slice(0, int32(m)), err
