@@ -1,25 +1,30 @@
 #!/usr/bin/env python3
 """A partition of GB gigabytes beside one of 100 MB: appends, fetches and searches by time must not know the difference."""
-import os
+import os, statistics
 from here import GB, One, drop, record, rounds, segments, warm
 
-with One("--topic", "large:1", "--topic", "small:1") as k:
+REPEAT = 6  # what is measured is short: both take turns within a round
+with One("--topic", "large:1", *(x for n in range(1, 10) for x in ("--topic", f"small{n}:1"))) as k:
     got = k.tool("fill", topic="large", bytes=int(GB * 1e9))
     record("large", "Karst", "written to the large partition", GB, "GB", records_per_s=got["records"] / got["seconds"])
-    k.tool("fill", topic="small", bytes=100_000_000)
     for n in rounds():
+        small = f"small{n}"  # one that is small still
+        k.tool("fill", topic=small, bytes=100_000_000)
         warm()
-        for topic in ("large", "small") if n % 2 else ("small", "large"):
-            got = k.tool("single", topic=topic, count=2000)
-            record("large", topic, "append, one at a time, p50", got["p50"], "ms", n)
-            got = k.tool("fill", topic=topic, bytes=30_000_000, batch=1 << 20)
-            record("large", topic, "append, large batches", got["bytes"] / got["seconds"] / 1e6, "MB/s", n)
-            first = segments(k, topic)[0]
-            with open(first, "rb") as f:  # what is read next lies in the page cache
-                while f.read(1 << 24):
-                    pass
-            got = k.tool("fetch", topic=topic, bytes=100_000_000)
-            record("large", topic, "fetch of the first 100 MB", got["bytes"] / got["seconds"] / 1e6, "MB/s", n)
+        first = {topic: segments(k, topic)[0] for topic in ("large", small)}
+        p50, wrote, read = ({"large": [], small: []} for _ in range(3))
+        for repeat in range(REPEAT):
+            for topic in ("large", small) if (n + repeat) % 2 else (small, "large"):
+                p50[topic].append(k.tool("single", topic=topic, count=500)["p50"])
+                wrote[topic].append(k.tool("fill", topic=topic, bytes=30_000_000, batch=1 << 20))
+                with open(first[topic], "rb") as f:  # what is read next lies in the page cache
+                    while f.read(1 << 24):
+                        pass
+                read[topic].append(k.tool("fetch", topic=topic, bytes=90_000_000))
+        for topic, who in ("large", "large"), (small, "small"):
+            record("large", who, "append, one at a time, p50", statistics.median(p50[topic]), "ms", n)
+            for what, all_ in ("append, large batches", wrote), ("fetch of the first 90 MB", read):
+                record("large", who, what, statistics.median(x["bytes"] / x["seconds"] for x in all_[topic]) / 1e6, "MB/s", n)
     files = segments(k, "large")
     for n in rounds():
         warm()
