@@ -20,7 +20,8 @@ for n in rounds():
 for n in rounds():
     with One("--set", "log.cleaner.io.max.bytes.per.second=1e15", "--set", "log.cleaner.backoff.ms=1000",
              "--set", "log.cleaner.min.cleanable.ratio=0.9") as k:
-        k.single(1, "log", "cleanup.policy=compact", "min.cleanable.dirty.ratio=1", "segment.bytes=134217728")
+        k.single(1, "log", "cleanup.policy=compact", "min.cleanable.dirty.ratio=1", "segment.bytes=134217728",
+                 "file.delete.delay.ms=1000")
         k.tool("fill", bytes=int(size), keys=keys)
         used = lambda: sum(os.path.getsize(f) for f in segments(k))
         warm()
@@ -39,7 +40,7 @@ for n in rounds():
 for n in rounds():
     with Karst(3, "--topic", "pace:6", "--set", "log.cleaner.backoff.ms=1000") as k:
         subprocess.run([k.binary, "topic", "create", "log", "-p", "1", "-r", "3", "-B", k.brokers, "-c", "cleanup.policy=compact",
-                        "-c", "min.cleanable.dirty.ratio=1", "-c", "segment.bytes=134217728"], check=True, stdout=subprocess.DEVNULL)
+                        "-c", "min.cleanable.dirty.ratio=1", "-c", "segment.bytes=134217728", "-c", "file.delete.delay.ms=1000"], check=True, stdout=subprocess.DEVNULL)
         tool("fill", broker=k.addresses[0], bytes=int(size), keys=keys)
         used = lambda: sum(os.path.getsize(f) for f in segments(k))
         warm()
