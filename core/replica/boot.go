@@ -221,6 +221,8 @@ func (r *Replica) openSegments(files []core.FileInfo, m journal.Mark, b *booting
 		}
 		s := r.knownOf(base, r.gens[k])
 		s.times = r.since[k]
+		s.damaged = slices.Contains(r.compacting.damaged, base)
+		s.stuck = s.damaged
 		if mut.On("M20d") { // what lay in a segment before the start has no time
 			s.times = times{0, 0}
 		}
@@ -233,6 +235,9 @@ func (r *Replica) openSegments(files []core.FileInfo, m journal.Mark, b *booting
 		s.size = max(size, 0)
 		r.segs = append(r.segs, s)
 		r.h.FX().Add(core.Effect{Kind: core.Create, File: s.file, Path: s.path, Sync: size < 0, Op: r.bootOp(s.path)})
+		if s.damaged {
+			continue // it is fetched in a newer generation
+		}
 		if longer := base < m.Segment && want > 0 && size > want; longer && r.alone() { // it cannot be fetched anew
 			r.h.FX().Add(core.Effect{Kind: core.Truncate, File: s.file, Off: want, Op: r.bootOp(s.path)})
 			s.size, b.unsynced[base] = want, true

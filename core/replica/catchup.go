@@ -79,6 +79,8 @@ type pull struct {
 	synced  bool
 	handed  bool // raft has it
 	retry   det.Timer
+	origin  place // where it is to begin
+	fit     bool  // whole files are being fetched, see refit.go
 }
 
 // snapData is what MsgSnap says beside raft's own words.
@@ -89,54 +91,26 @@ type snapData struct {
 	first  core.Offset // base of the oldest segment
 	epochs epochs
 	state  []byte      // producer state
-	clean  core.Offset // what the last compaction covered; -1: there was none
-	gens   []generation
+	gens   *shape      // nil: of a log that was never compacted
 }
 
-// generation is that of a segment, when it is not 0.
-type generation struct {
-	base core.Offset
-	gen  uint64
-}
-
-// Version 1 is that of a log that was never compacted.
-const snapVersion = 2
+// Version 1 is that of a log that was never compacted, and is not to be. Version 2 named segments of generations above
+// 0 only, where a partition had one replica.
+const snapVersion = 3
 
 func (d *snapData) genOf(base core.Offset) uint64 {
-	for _, g := range d.gens {
-		if g.base == base {
-			return g.gen
+	if d.gens != nil {
+		if f := d.gens.at(base); f != nil {
+			return f.gen
 		}
 	}
 	return 0
 }
 
-// agrees says of segments that lie before base that they are the leader's, as far as compaction goes.
-func (d *snapData) agrees(segs []*segment, base core.Offset) bool {
-	have := map[core.Offset]bool{} //det:ok looked up, never ranged
-	for _, s := range segs {
-		have[s.base] = true
-		if s.base < base && s.gen != d.genOf(s.base) {
-			return false
-		}
-	}
-	for _, g := range d.gens {
-		if g.base < base && !have[g.base] {
-			return false
-		}
-	}
-	return true
-}
-
 func (d *snapData) encode() []byte {
 	b := []byte{1}
-	if d.clean >= 0 || len(d.gens) > 0 {
-		b[0] = snapVersion
-		b = binary.AppendVarint(b, int64(d.clean))
-		b = binary.AppendUvarint(b, uint64(len(d.gens)))
-		for _, g := range d.gens {
-			b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(g.base)), g.gen)
-		}
+	if d.gens != nil {
+		b = d.gens.encode([]byte{snapVersion})
 	}
 	for _, v := range []int64{int64(d.end), int64(d.at.seg), d.at.pos, int64(d.start), int64(d.first)} {
 		b = binary.AppendVarint(b, v)
@@ -145,32 +119,17 @@ func (d *snapData) encode() []byte {
 }
 
 func (d *snapData) decode(b []byte) bool {
-	if len(b) == 0 || b[0] < 1 || b[0] > snapVersion {
+	if len(b) == 0 || b[0] != 1 && b[0] != snapVersion {
 		return false
 	}
-	compacted, bad := b[0] >= 2, false
+	version := b[0]
 	b = b[1:]
-	clean, gens := int64(-1), []generation(nil)
-	if compacted {
-		u := func() uint64 {
-			x, n := binary.Uvarint(b)
-			if n <= 0 {
-				bad, n = true, len(b)
-			}
-			b = b[n:]
-			return x
-		}
-		x, n := binary.Varint(b)
-		if n <= 0 || x < -1 {
+	var gens *shape
+	if version == snapVersion {
+		var ok bool
+		if gens, b, ok = decodeShape(b); !ok {
 			return false
 		}
-		clean, b = x, b[n:]
-		for count := u(); count > 0 && !bad; count-- {
-			gens = append(gens, generation{core.Offset(u()), u()})
-		}
-	}
-	if bad {
-		return false
 	}
 	var v [5]int64
 	for i := range v {
@@ -181,14 +140,14 @@ func (d *snapData) decode(b []byte) bool {
 		v[i], b = x, b[n:]
 	}
 	es, rest, ok := decodeEpochs(b)
-	*d = snapData{core.Offset(v[0]), place{core.Offset(v[1]), v[2]}, core.Offset(v[3]), core.Offset(v[4]), es, rest, core.Offset(clean), gens}
+	*d = snapData{core.Offset(v[0]), place{core.Offset(v[1]), v[2]}, core.Offset(v[3]), core.Offset(v[4]), es, rest, gens}
 	d.epochs.cut(d.end)
-	return ok
+	return ok && (gens == nil || gens.fits(d.at) && gens.files[0].base == d.first)
 }
 
 // snapshot answers raft: everything that is applied here, which is in segments or on its way there.
 func (r *Replica) snapshot() (raftpb.Snapshot, error) {
-	if r.cut != nil || len(r.compacting.decided) > 0 && !r.compacting.stuck { // what it names is about to go
+	if r.cut != nil || r.changingShape() { // what it names is about to go
 		return raftpb.Snapshot{}, raft.ErrSnapshotTemporarilyUnavailable
 	}
 	t, err := r.log.Term(r.applied)
@@ -196,14 +155,13 @@ func (r *Replica) snapshot() (raftpb.Snapshot, error) {
 		return raftpb.Snapshot{}, raft.ErrSnapshotTemporarilyUnavailable
 	}
 	markSnapSent.Hit()
-	d := snapData{end: r.log.end(r.applied), at: r.log.after(r.applied), start: r.floor, first: r.segs[0].base,
-		epochs: r.epochs, state: r.ps.encode(), clean: r.compacting.clean}
-	for _, s := range r.segs {
-		if s.gen > 0 {
-			d.gens = append(d.gens, generation{s.base, s.gen})
-		}
-	}
 	r.flushFill()
+	d := snapData{end: r.log.end(r.applied), at: r.log.after(r.applied), start: r.floor, first: r.segs[0].base,
+		epochs: r.epochs, state: r.ps.encode()}
+	if r.cfg.Settings.Compacts || r.compacting.any(r.segs) {
+		d.gens = r.shape(r.applied)
+		d.first = d.gens.files[0].base
+	}
 	return raftpb.Snapshot{Data: d.encode(),
 		Metadata: raftpb.SnapshotMetadata{Index: r.applied, Term: t, ConfState: r.log.conf}}, nil
 }
@@ -236,7 +194,8 @@ func (r *Replica) beginPull(m *raftpb.Message) bool {
 		if old.synced || old.from == p.from && old.msg.Snapshot.Metadata.Index == m.Snapshot.Metadata.Index && old.msg.Term == m.Term {
 			return true
 		}
-		if old.from == p.from && old.msg.Term == m.Term && p.to.end >= old.next && p.to.first <= old.seg {
+		if old.from == p.from && old.msg.Term == m.Term && p.to.end >= old.next && p.to.first <= old.seg && !old.fit &&
+			p.to.gens.index() == old.to.gens.index() {
 			markMoreSnap.Hit()
 			old.msg, old.to = p.msg, p.to // go on where we are
 			return true
@@ -261,10 +220,30 @@ func (r *Replica) startPull(p *pull) {
 		r.h.Dirty(r)
 		return
 	}
-	p.begun = true
 	r.flushFill()
+	way := r.wayTo(p)
+	switch way {
+	case wayNone: // the next offer may find us, or the leader, elsewhere
+		r.dropPull()
+		return
+	case wayBury:
+		p.begun, p.dead = true, r.log.last()+1
+		r.pullOn()
+		return
+	}
+	if wants := r.wants(p, way); len(wants) > 0 || way == wayAnew {
+		p.fit = true
+		r.fetchFiles(p.from, core.Term(p.msg.Term), wants, func() { r.fitted(p, way) })
+		return
+	}
+	r.startTail(p)
+}
+
+// startTail asks for what follows our own log, or what an earlier catch-up has brought behind it.
+func (r *Replica) startTail(p *pull) {
+	p.begun, p.fit = true, false
 	if a := r.ahead; a != nil {
-		if a.next <= p.to.end && a.at.seg >= p.to.first && p.to.agrees(r.segs, a.at.seg+1) {
+		if a.next <= p.to.end && a.at.seg >= p.to.first && p.to.gens.agreesAhead(r.segs, r.log.after(r.log.last()).seg, a) {
 			p.resume(a)
 			r.pace(p)
 			r.ask()
@@ -274,13 +253,12 @@ func (r *Replica) startPull(p *pull) {
 	}
 	at := r.log.after(r.commit)
 	p.seg, p.pos, p.next, p.times = at.seg, at.pos, r.log.end(r.commit), r.log.timesAt(r.commit)
-	if at.seg < p.to.first { // what would follow our log is below the log start
-		markBelow.Hit()
-		p.seg, p.pos, p.next, p.times, p.low = p.to.first, 0, p.to.first, noTimes, p.to.first
+	if p.origin != at {
+		p.seg, p.pos, p.next, p.times = p.origin.seg, 0, p.origin.seg, noTimes
 	}
-	if p.low == 0 && p.pos > 0 && !p.to.agrees(r.segs, p.seg+1) {
-		r.fail("its log ends within segments that were compacted without it")
-		return
+	if at.seg < p.to.first && p.seg == p.to.first { // what would follow our log is below the log start
+		markBelow.Hit()
+		p.low = p.to.first
 	}
 	r.pace(p)
 	r.pullOn()
@@ -315,6 +293,9 @@ func (r *Replica) dropPull() {
 	r.h.Timers().Stop(&p.retry)
 	r.pull = nil
 	r.landed(p, p.held)
+	if p.fit {
+		r.dropFetch()
+	}
 }
 
 func (r *Replica) armPull(p *pull) {
@@ -322,9 +303,9 @@ func (r *Replica) armPull(p *pull) {
 		if r.pull != p || r.offline != "" || p.synced {
 			return
 		}
-		if !p.begun {
+		if !p.begun && !p.fit {
 			r.startPull(p)
-		} else if r.h.Now().Mono-p.askedAt >= pullRetry && !p.tolled && !r.h.Suspect(p.from) {
+		} else if !p.fit && r.h.Now().Mono-p.askedAt >= pullRetry && !p.tolled && !r.h.Suspect(p.from) {
 			// A leader that is silent may lead still, and raft there waits for us. Another one's first
 			// append ends this.
 			if p.want > 0 {
@@ -379,7 +360,7 @@ func (r *Replica) ask() {
 		}
 		p.want, p.askedAt = n, r.h.Now().Mono
 		r.h.Tell(p.from, r.cfg.Group, Control{Kind: Pull, Term: core.Term(p.msg.Term), Seg: p.seg,
-			Pos: p.pos + int64(len(p.partial)), Next: core.Offset(n)})
+			Pos: p.pos + int64(len(p.partial)), Next: core.Offset(n), Gen: p.to.gens.index()})
 	})
 }
 
@@ -387,7 +368,7 @@ func (r *Replica) ask() {
 func (r *Replica) gotChunk(from core.NodeID, c Control) {
 	p := r.pull
 	if p == nil || !p.begun || p.synced || p.dead > 0 || from != p.from || c.Term != core.Term(p.msg.Term) || c.Seg != p.seg ||
-		c.Pos != p.pos+int64(len(p.partial)) {
+		c.Gen != p.to.gens.index() || c.Pos != p.pos+int64(len(p.partial)) {
 		return
 	}
 	if c.Kind == Refuse {
@@ -425,6 +406,10 @@ func (r *Replica) gotChunk(from core.NodeID, c Control) {
 		return
 	}
 	if c.Last && len(p.partial) == 0 && c.Next > p.seg && p.next < p.to.end {
+		if g := p.to.gens; g != nil && g.at(c.Next) == nil { // it is not the log that was offered
+			r.dropPull()
+			return
+		}
 		r.leaveSegment(p, c.Next)
 	}
 	r.pullOn()
@@ -685,12 +670,17 @@ func (r *Replica) install(snap *raftpb.Snapshot) {
 	var d snapData
 	det.That(d.decode(snap.Data), "replica: an installed snapshot was decoded before")
 	low := core.Offset(0)
-	if p := r.pull; p != nil {
+	if p := r.pull; p != nil && !p.fit {
 		r.paced = paced{p.round, r.h.Now().Mono}
 		low = p.low
 		r.landed(p, p.held)
 	}
 	r.pull, r.ahead, r.noted = nil, nil, nil
+	if d.gens != nil {
+		r.cutOthers(d.gens)
+		r.regroup(d.gens, 1<<63-1)
+		low = 0
+	}
 	det.That(d.end >= r.high, "I8: a snapshot does not take the high watermark back")
 	r.dropFill(0)
 	r.cutBelow(low)
@@ -714,8 +704,8 @@ func (r *Replica) install(snap *raftpb.Snapshot) {
 	}
 	r.next = d.end
 	r.epochs = d.epochs
-	r.compacting.clean, r.compacting.decided, r.compacting.proposed = d.clean, nil, false
-	r.dropSweep(func(id core.FileID, path string) { r.h.Remove(r.cfg.Dir, id, path) })
+	r.compacting.take(d.gens)
+	r.dropSweep(r.removeFile)
 	r.fed, r.behind = r.applied, true
 	if o := r.cfg.Observer; o != nil {
 		o.Installed(r.cfg.Node, r.cfg.Group, core.Index(snap.Metadata.Index), core.Term(snap.Metadata.Term), d.end)

@@ -71,11 +71,12 @@ func (r *Replica) aim() {
 // encodeState is what the journal keeps for us in a mark: bases and lengths of the log's segments, by which a
 // boot knows files that do not belong to it, and which of its own are not whole; their timestamps, of the last as
 // of what is applied, and their indexes; its epochs, then the producer state. Version 1 had no lengths, version 2
-// no timestamps and no indexes, version 3 nothing of a catch-up; version 4 is that of a log that was never compacted.
+// no timestamps and no indexes, version 3 nothing of a catch-up; version 4 is that of a log that was never compacted; version
+// 5 is of partitions with one replica (decodeDecisions).
 func (r *Replica) encodeState() []byte {
 	version := byte(stateVersion)
 	if !r.compacting.any(r.segs) {
-		version-- // so that an older node can read it
+		version = 4 // so that an older node can read it
 	}
 	b := binary.AppendUvarint([]byte{version}, uint64(len(r.segs)))
 	at := r.log.after(r.applied).seg
@@ -99,7 +100,7 @@ func (r *Replica) encodeState() []byte {
 	}
 	b = r.noted.encode(r.epochs.encode(b))
 	if version >= 5 {
-		b = r.compacting.encode(b)
+		b = r.compacting.encode(b, r.segs)
 	}
 	if mut.On("M10b") { // a restart forgets the producers of what the checkpoint covers
 		return b
@@ -107,7 +108,7 @@ func (r *Replica) encodeState() []byte {
 	return append(b, r.ps.encode()...)
 }
 
-const stateVersion = 5
+const stateVersion = 6
 
 // decodeState takes bases and epochs and gives the rest. What the state says nothing of counts as of now.
 func (r *Replica) decodeState(b []byte, now core.Wall) (producers []byte, ok bool) {
@@ -167,7 +168,7 @@ func (r *Replica) decodeState(b []byte, now core.Wall) (producers []byte, ok boo
 		r.noted, b, ok = decodeAhead(b)
 	}
 	if ok && version >= 5 {
-		b, ok = r.compacting.decode(b)
+		b, ok = r.compacting.decode(b, version, r.floor, r.gens)
 	}
 	return b, ok
 }

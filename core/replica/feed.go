@@ -52,7 +52,7 @@ func (r *Replica) AppliedEnd() core.Offset {
 
 func (r *Replica) pumpFeed() {
 	f := r.machine
-	if f == nil || f.reading || r.scrub.sick != nil || r.offline != "" || r.opening > 0 {
+	if f == nil || f.reading || r.scrub.sick != nil || r.lame() || r.offline != "" || r.opening > 0 {
 		return
 	}
 	end := r.AppliedEnd()

@@ -68,7 +68,7 @@ func (r *Replica) inLane() Lane {
 	switch {
 	case r.cfg.Settings.SlowIn:
 		return LaneNamed
-	case r.pull.freely:
+	case r.pull != nil && r.pull.freely:
 		return LaneFree
 	}
 	return LaneIn
@@ -104,8 +104,13 @@ type Control struct {
 	Seg   core.Offset // Pull, Chunk: the segment
 	Pos   int64       // Pull, Chunk: where in it
 	Next  core.Offset // Pull: how many bytes are wanted, 0: one chunk; Chunk: the segment that follows Seg, when Last; Refuse: the oldest segment; Report: the offset
-	Last  bool        // Chunk: nothing of Seg follows below the high watermark, and there is a next one
+	// Last says, in a Chunk, that nothing of Seg follows below the high watermark, and there is a next one; in a Pull, that a
+	// file of a generation is asked for, whoever offered what; in a Refuse, that compaction has replaced it here.
+	Last bool
 	Body  core.Ref    // Chunk
+	// Gen names what is asked for: of a Pull for files (Last), the generation of Seg, and else the last compaction
+	// that was carried out on the log that is offered; 0: none. Its answers repeat it.
+	Gen uint64
 }
 
 type ControlKind uint8

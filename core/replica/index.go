@@ -310,7 +310,7 @@ func (r *Replica) walkIndex(s *segment, x *seg.Index, scan *seg.Scanner, pos int
 // unstick lets segments be read again that could not be, after a mend.
 func (r *Replica) unstick() {
 	for _, s := range r.segs {
-		s.stuck = false
+		s.stuck = s.damaged
 	}
 	r.behind = true
 }

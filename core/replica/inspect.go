@@ -85,10 +85,15 @@ func (r *Replica) lostAt(h hole) Lost {
 	return Lost{seg.PathOf(r.cfg.Dir, h.seg, gen), h.pos, h.end}
 }
 
-// Mending says what this replica fetches before it takes part, and why; nothing when it is well.
+// Mending says what this replica fetches before it takes part, or may lead, and why; nothing when it is well.
 func (r *Replica) Mending() (lost []Lost, why string) {
 	if r.mend == nil {
-		return nil, ""
+		for _, s := range r.segs {
+			if s.damaged {
+				lost, why = append(lost, Lost{s.path, 0, s.size}), "what it lost was compacted away elsewhere"
+			}
+		}
+		return lost, why
 	}
 	for _, h := range r.mend.holes {
 		lost = append(lost, r.lostAt(h))

@@ -128,7 +128,7 @@ func (r *Replica) onElect(int64) {
 	if r.offline != "" || r.leads || !r.awake {
 		return
 	}
-	if r.resigned = r.deserted(); r.resigned {
+	if r.resigned = r.deserted() || r.lame(); r.resigned {
 		markDeserted.Hit()
 		r.h.Timers().Arm(&r.elect, int64(r.h.Now().Mono+deadRetry)+r.rng.N(int64(retryDraw)))
 		return

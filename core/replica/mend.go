@@ -90,7 +90,7 @@ func (r *Replica) askMend() {
 	}
 	h := &m.holes[0]
 	r.h.Tell(m.from, r.cfg.Group, Control{Kind: Pull, Term: m.term, Index: core.Index(h.index),
-		Seg: h.seg, Pos: h.pos + int64(len(m.partial))})
+		Seg: h.seg, Pos: h.pos + int64(len(m.partial)), Gen: r.genAt(h.seg)})
 }
 
 // termHere answers a mender's question: the term of the leader's entry at index i, once that cannot
@@ -115,11 +115,15 @@ func (r *Replica) gotMend(from core.NodeID, c Control) {
 		return
 	}
 	h := &m.holes[0]
-	if from != m.from || c.Term != m.term || c.Seg != h.seg || c.Pos != h.pos+int64(len(m.partial)) {
+	if from != m.from || c.Term != m.term || c.Seg != h.seg || c.Gen != r.genAt(h.seg) || c.Pos != h.pos+int64(len(m.partial)) {
 		return
 	}
 	if h.index > 0 && c.Index != 0 && uint64(c.Index) != h.term {
 		r.deadTail(h.index)
+		return
+	}
+	if c.Kind == Refuse && c.Last {
+		r.forsake(h.seg)
 		return
 	}
 	if c.Kind == Refuse && c.Next > h.seg {
@@ -153,6 +157,14 @@ func (r *Replica) gotMend(from core.NodeID, c Control) {
 		m.holes, m.partial = m.holes[1:], nil
 	}
 	r.askMend()
+}
+
+// genAt is the generation of the segment at base.
+func (r *Replica) genAt(base core.Offset) uint64 {
+	if s := r.segment(base); s != nil {
+		return s.gen
+	}
+	return 0
 }
 
 // passHole gives up bytes that lie below the log start: the leader's oldest segment begins at first, which is

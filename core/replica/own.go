@@ -16,7 +16,7 @@ func (r *Replica) Own(offset core.Offset, limit int64, done func(Region)) {
 		res.Err = UnknownPartition
 	case r.offline != "":
 		res.Err = StorageError
-	case r.opening > 0 || !r.began:
+	case r.opening > 0 || !r.began || r.lame():
 		res.Err = NotAvailable
 	default:
 		i = r.soundIndex()

@@ -139,6 +139,14 @@ func (r *Replica) Recv(m *raftpb.Message, body core.Ref) {
 		if r.beginPull(m) {
 			return
 		}
+	case raftpb.MsgTimeoutNow:
+		if r.lame() {
+			return // whoever hands over leads on
+		}
+	case raftpb.MsgAppResp, raftpb.MsgHeartbeatResp:
+		if v := r.voter(m.From); v != nil {
+			v.heard = r.h.Now().Mono
+		}
 	}
 	_ = r.rn.Step(*m)
 	st := r.rn.BasicStatus()
@@ -236,7 +244,14 @@ func (r *Replica) Control(from core.NodeID, c Control) {
 	case Pull:
 		r.servePull(from, c)
 	case Chunk, Refuse:
-		r.gotChunk(from, c)
+		switch {
+		case c.Seg == listSeg:
+			r.gotShape(from, c)
+		case r.refit.fetch != nil:
+			r.gotFile(from, c)
+		default:
+			r.gotChunk(from, c)
+		}
 	case Report:
 		r.reported(c)
 	}

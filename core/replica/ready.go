@@ -59,6 +59,7 @@ func (r *Replica) Ready() {
 	r.insync()
 	r.pumpFeed()
 	r.pumpIndex()
+	r.pumpRefit()
 	r.pumpCompaction()
 	r.shedSegments()
 	r.maySleep()

@@ -176,6 +176,7 @@ type Replica struct {
 	jitter       jitter
 
 	compacting compacting
+	refit      refitting
 
 	// Reading.
 	reads   []*readIndex
@@ -208,6 +209,7 @@ type matched struct {
 	id     core.RaftID
 	index  uint64    // known durable there, in this term
 	caught core.Mono // when it last was at the high watermark; Never-like -1: not in this term
+	heard  core.Mono // when it last answered
 	pulls  core.Mono // when it last asked for bytes that it lacks; 0: never
 	offers core.Mono // when it was last offered segments and has not answered; 0: never
 	asked  Control   // the Pull that waits for the throttle, or what is left of it
@@ -288,6 +290,7 @@ func newReplica(cfg Config, h Host) *Replica {
 		rng: det.New(cfg.Seed, "replica "+strconv.FormatUint(uint64(cfg.Group), 10))}
 	r.log.time0 = noTimes
 	r.compacting.clean = -1
+	r.refit.ask.Fire = r.onAskShape
 	r.compacting.at.Fire = func(int64) { r.h.Dirty(r) }
 	r.jitter.rng = det.New(cfg.Seed, "jitter "+strconv.FormatUint(uint64(cfg.Group), 10))
 	r.log.snap = r.snapshot
@@ -410,6 +413,8 @@ func (r *Replica) quiet() {
 	t.Stop(&r.tell)
 	t.Stop(&r.shed.at)
 	t.Stop(&r.compacting.at)
+	t.Stop(&r.refit.ask)
+	r.dropFetch()
 	r.compacting.sweep = nil
 	t.Stop(&r.scrub.heal)
 	if r.mend != nil {
@@ -446,6 +451,10 @@ func (r *Replica) Close(remove func(id core.FileID, path string)) {
 	r.closed = true
 	r.dropPull()
 	r.dropSweep(remove)
+	for _, f := range r.refit.side {
+		remove(f.s.file, f.s.path)
+	}
+	r.refit.side = nil
 	r.segs = append(append(r.segs, r.spare...), r.shed.files...)
 	r.shed.files = nil
 	r.drain(Result{Err: UnknownPartition}, Result{Err: UnknownPartition})

@@ -43,7 +43,7 @@ const healEvery = 50 * core.Millisecond
 // Scrub looks at the next piece. It says whether it asked the disk for something.
 func (r *Replica) Scrub() bool {
 	x := &r.scrub
-	if r.offline != "" || r.opening > 0 || !r.began || x.busy || x.sick != nil || r.cut != nil {
+	if r.offline != "" || r.opening > 0 || !r.began || x.busy || x.sick != nil || r.cut != nil || r.lame() {
 		return false
 	}
 	end := r.sound()
@@ -218,6 +218,9 @@ func (r *Replica) healLater() {
 		return
 	}
 	r.dropPull()
+	r.dropSweep(r.removeFile)
+	r.dropFetch()
+	r.refit.to = nil
 	r.awake = false
 	r.deadline()
 	r.scrubFrom(h.seg, h.pos, h.next)

@@ -12,6 +12,17 @@ import (
 
 // servePull gives a follower the bytes it asks for, or says that they are not here.
 func (r *Replica) servePull(from core.NodeID, c Control) {
+	if c.Seg == listSeg {
+		r.serveShape(from, c)
+		return
+	}
+	if c.Last { // a file, a piece at a time
+		if m := r.matchedOn(from); m != nil && m.offers > 0 {
+			m.pulls = r.h.Now().Mono
+		}
+		r.serveChunk(from, c, min(max(int64(c.Next), 1), chunkBytes), func() {})
+		return
+	}
 	if c.Next <= 0 {
 		r.serveChunk(from, c, chunkBytes, func() {})
 		return
@@ -96,17 +107,14 @@ func (r *Replica) serve(from core.NodeID, c Control, n int64, then func(left Con
 // serveChunk sends up to most bytes from c.Pos of a segment. It says how many, or -1 when there are none; next is the
 // segment that follows when these are the last. sent is called in a later step when they are on their way.
 func (r *Replica) serveChunk(from core.NodeID, c Control, most int64, sent func()) (n int64, next core.Offset) {
-	s := r.segment(c.Seg)
-	if s == nil { // who has begun may go on while the file is there
-		s = r.shedSegment(c.Seg)
-	}
+	s := r.serves(c)
 	if !r.leads || c.Term != r.term || s == nil || c.Pos < 0 {
 		r.refusePull(from, c)
 		return -1, 0
 	}
 	at := r.log.after(r.applied)
 	limit := s.size
-	out := Control{Kind: Chunk, Term: c.Term, Index: r.termHere(c.Index), Seg: c.Seg, Pos: c.Pos}
+	out := Control{Kind: Chunk, Term: c.Term, Index: r.termHere(c.Index), Seg: c.Seg, Pos: c.Pos, Gen: c.Gen}
 	if at.seg == s.base {
 		limit = at.pos
 	} else {
@@ -149,8 +157,35 @@ func (r *Replica) serveChunk(from core.NodeID, c Control, most int64, sent func(
 	return n, next
 }
 
+// byFile says that a Pull names a generation of its segment; a repair, which has it so, names no bytes.
+func byFile(c *Control) bool { return c.Last || c.Next <= 0 }
+
+// serves is the segment that a Pull is about, nil when it is not here: not in that generation, or not as it was
+// offered.
+func (r *Replica) serves(c Control) *segment {
+	if !byFile(&c) {
+		if c.Gen != r.compacting.done {
+			return nil
+		}
+		if s := r.segment(c.Seg); s != nil {
+			return s
+		}
+		return r.shedSegment(c.Seg) // who has begun may go on while the file is there
+	}
+	if s := r.segment(c.Seg); s != nil && s.gen == c.Gen {
+		return s
+	}
+	for _, s := range r.shed.files {
+		if s.base == c.Seg && s.gen == c.Gen {
+			return s
+		}
+	}
+	return nil
+}
+
 func (r *Replica) refusePull(from core.NodeID, c Control) {
-	out := Control{Kind: Refuse, Term: c.Term, Seg: c.Seg, Pos: c.Pos}
+	out := Control{Kind: Refuse, Term: c.Term, Seg: c.Seg, Pos: c.Pos, Gen: c.Gen}
+	out.Last = byFile(&c) && r.leads && r.ready && c.Term == r.term && (r.compacting.done > 0 || c.Gen > 0) && r.serves(c) == nil
 	if r.leads && c.Term == r.term {
 		out.Index, out.Next = r.termHere(c.Index), r.segs[0].base
 		for i := range r.match {

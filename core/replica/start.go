@@ -152,11 +152,11 @@ func (r *Replica) moveStart(from, to uint64) (moved bool) {
 // shedSegments takes whole segments below the floor out of the log, and asks for the checkpoint without
 // which their files must stay.
 func (r *Replica) shedSegments() {
-	if !r.began || r.pull != nil || r.ahead != nil || r.compacting.sweep != nil || !r.mayMark() {
+	if !r.began || r.pull != nil || r.ahead != nil || r.compacting.sweep != nil || r.refit.fetch != nil || !r.mayMark() {
 		return
 	}
 	k := 0
-	for k+1 < len(r.segs) && r.segs[k+1].base <= r.floor {
+	for k+1 < len(r.segs) && r.segs[k+1].base <= r.keeps() {
 		k++
 	}
 	if k > 0 && r.leave(r.segs[k].base) {
@@ -169,9 +169,10 @@ func (r *Replica) shedSegments() {
 	}
 }
 
-// shedSoon has Ready look again when there is something to shed: what was in the way may be over.
+// shedSoon has Ready look again when there is something to shed or to compact: what was in the way may be over.
 func (r *Replica) shedSoon() {
-	if r.offline == "" && r.began && len(r.segs) > 1 && r.segs[1].base <= r.floor {
+	waits := len(r.compacting.decided) > 0 && r.compacting.sweep == nil || r.refit.to != nil
+	if r.offline == "" && r.began && (waits || len(r.segs) > 1 && r.segs[1].base <= r.keeps()) {
 		r.h.Dirty(r)
 	}
 }

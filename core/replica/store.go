@@ -38,6 +38,7 @@ type segment struct {
 	gone    bool      // its removal was asked for: whether it could be made does not matter any more
 	gen     uint64    // the decision that compaction wrote it for; 0: it holds what was appended
 	old     bool      // compaction put another in its place
+	damaged bool      // it does not hold what it should, and is fetched in a newer generation
 	indexing
 }
 

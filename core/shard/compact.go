@@ -21,18 +21,17 @@ func (s *Shard) onCompact(int64) {
 	}
 	var best *hosted
 	var choice compact.Choice
+	busy := false
 	for _, g := range s.groups.Keys() {
 		h := s.groups.At(g)
-		if h.r.Compacting() {
-			return
-		}
+		busy = h.r.Compacting() || busy
 		s.guard(h, func() {
 			if c, ok := h.r.Compactable(); ok && (best == nil || c.Dirtier(&choice)) {
 				best, choice = h, c
 			}
 		})
 	}
-	if best != nil {
+	if best != nil && !busy {
 		s.guard(best, func() { best.r.Compact(choice) })
 	}
 }

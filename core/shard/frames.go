@@ -105,20 +105,35 @@ func (s *Shard) sendRaft(to core.NodeID, hash uint32, g core.GroupID, m *raftpb.
 	return s.post(to, append(append(buf[:0], head), bodies...)...)
 }
 
+// Behind a Control's fixed part is its Gen, when that is not 0: an older node takes it for a body.
 const controlSize = 1 + 8*5 + 1
 
+const (
+	controlLast = 1
+	controlGen  = 2
+)
+
 func (s *Shard) sendControl(to core.NodeID, hash uint32, g core.GroupID, c replica.Control) {
-	head := core.NewRef(frameHead + controlSize)
+	size := frameHead + controlSize
+	if c.Gen > 0 {
+		size += 8
+	}
+	head := core.NewRef(size)
 	b := putHead(head.Bytes()[:0], frameControl, hash, g)
 	b = append(b, byte(c.Kind))
 	for _, v := range [5]uint64{uint64(c.Term), uint64(c.Index), uint64(c.Seg), uint64(c.Pos), uint64(c.Next)} {
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
-	last := byte(0)
+	flags := byte(0)
 	if c.Last {
-		last = 1
+		flags |= controlLast
 	}
-	_ = append(b, last)
+	if c.Gen > 0 {
+		flags |= controlGen
+	}
+	if b = append(b, flags); c.Gen > 0 {
+		_ = binary.LittleEndian.AppendUint64(b, c.Gen)
+	}
 	if c.Body.Len > 0 {
 		s.post(to, head, c.Body)
 		return
@@ -197,8 +212,16 @@ func (s *Shard) controlFrame(g core.GroupID, ev *core.Event) {
 	}
 	u := func(i int) uint64 { return binary.LittleEndian.Uint64(b[1+8*i:]) }
 	c := replica.Control{Kind: replica.ControlKind(b[0]), Term: core.Term(u(0)), Index: core.Index(u(1)),
-		Seg: core.Offset(u(2)), Pos: int64(u(3)), Next: core.Offset(u(4)), Last: b[controlSize-1] == 1}
+		Seg: core.Offset(u(2)), Pos: int64(u(3)), Next: core.Offset(u(4)), Last: b[controlSize-1]&controlLast != 0}
 	at := int32(frameHead + controlSize)
+	if b[controlSize-1]&controlGen != 0 {
+		if len(b) < controlSize+8 {
+			markStrange.Hit()
+			return
+		}
+		c.Gen = binary.LittleEndian.Uint64(b[controlSize:])
+		at += 8
+	}
 	c.Body = ev.Body.Slice(at, ev.Body.Len-at).Retain()
 	s.guard(h, func() { h.r.Control(ev.Node, c) })
 }
