@@ -3,16 +3,22 @@ package sim
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/record"
+	"github.com/karst-stream/karst/core/seg"
 	diskfake "github.com/karst-stream/karst/diskio/fake"
 )
 
 // written is how long what is committed may lie in journals before it is in segments as well.
 const written = 2 * core.Second
+
+// compacted is how long replicas may take until all have carried out what is decided: some try again, or fetch what
+// they lost.
+const compacted = 12 * core.Second
 
 // equal says whether the disks of nodes that must have converged are equal, or have had the time to be.
 func (w *World) equal() bool {
@@ -20,6 +26,9 @@ func (w *World) equal() bool {
 		return false
 	}
 	w.compareAt = w.now + written/8
+	if id, _ := w.compareGenerations(w.converged()); id != "" && w.now <= w.entered+quiet+compacted {
+		return false
+	}
 	id, _ := w.compareDisks()
 	return id == "" || w.now > w.entered+quiet+written
 }
@@ -30,12 +39,7 @@ func (w *World) compareDisks() (id, what string) {
 	compared := 0
 	var left, right []byte
 	sizes := map[string]int64{}
-	var nodes []*node // that must be equal
-	for _, n := range w.nodes {
-		if w.inCore(n.id) {
-			nodes = append(nodes, n)
-		}
-	}
+	nodes := w.converged()
 	for _, n := range nodes {
 		for _, f := range n.files() {
 			if isSegment(f.Path) || isIndex(f.Path) {
@@ -46,6 +50,9 @@ func (w *World) compareDisks() (id, what string) {
 		}
 	}
 	first := nodes[0]
+	if id, what = w.compareGenerations(nodes); id != "" {
+		return id, what
+	}
 	harmed := slices.ContainsFunc(nodes, func(n *node) bool { return n.disk.Harmed() })
 	for _, f := range first.files() {
 		if !isSegment(f.Path) && (harmed || !isIndex(f.Path)) {
@@ -70,6 +77,74 @@ func (w *World) compareDisks() (id, what string) {
 		return "empty", "no byte of a segment was compared"
 	}
 	return "", ""
+}
+
+// converged are the nodes that must be equal in the end.
+func (w *World) converged() (nodes []*node) {
+	for _, n := range w.nodes {
+		if w.inCore(n.id) {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+// compareGenerations says which of the nodes is behind a compaction that others have carried out. Of a log that was compacted
+// they must have the same files, from where both begin to where one of them ends, but for files that wait to be removed.
+func (w *World) compareGenerations(nodes []*node) (id, what string) {
+	want := generations(nodes[0])
+	for _, n := range nodes[1:] {
+		have := generations(n)
+		for _, dir := range slices.Sorted(maps.Keys(have)) {
+			a, b := want[dir], have[dir]
+			if len(a) == 0 || !compactedLog(a) && !compactedLog(b) {
+				continue
+			}
+			from, to := max(a[0].base, b[0].base), min(a[len(a)-1].base, b[len(b)-1].base)
+			if x, y := stretch(a, from, to), stretch(b, from, to); !slices.Equal(x, y) {
+				return "I21", fmt.Sprintf("%s: node %d has (base, generation) %v, node %d has %v: one is behind a compaction%s",
+					dir, nodes[0].id, x, n.id, y, w.state())
+			}
+		}
+	}
+	return "", ""
+}
+
+// generation is a segment that holds something.
+type generation struct {
+	base core.Offset
+	gen  uint64
+}
+
+// generations are the newest files of a node's logs.
+func generations(n *node) map[string][]generation {
+	all := map[string][]generation{}
+	for _, f := range n.files() { // by path: of a base the oldest generation comes last
+		dir, base, ok := seg.ParsePath(f.Path)
+		if !ok || f.Size == 0 {
+			continue
+		}
+		g, list := generation{base, seg.Generation(f.Path)}, all[dir]
+		if k := len(list); k > 0 && list[k-1].base == base {
+			list[k-1].gen = max(list[k-1].gen, g.gen)
+			continue
+		}
+		all[dir] = append(list, g)
+	}
+	return all
+}
+
+func compactedLog(list []generation) bool {
+	return slices.ContainsFunc(list, func(g generation) bool { return g.gen > 0 })
+}
+
+func stretch(list []generation, from, to core.Offset) (out []generation) {
+	for _, g := range list {
+		if g.base >= from && g.base < to {
+			out = append(out, g)
+		}
+	}
+	return out
 }
 
 // files are those of all data directories of a node: a partition lies in any of them.

@@ -64,6 +64,7 @@ func Swarm(seed uint64, redraw int, length core.Mono) Plan {
 	if rng.Chance(1, 4) {
 		s.lagging()
 	}
+	p.Loads = append(p.Loads, workload.DrawLast(rng)...)
 	slices.SortStableFunc(p.Faults, func(a, b Fault) int { return int(a.At - b.At) })
 	return p
 }

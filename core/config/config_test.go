@@ -315,7 +315,7 @@ func TestWarnings(t *testing.T) {
 		key, value string
 		warns      bool
 	}{{"retention.ms", "5", false}, {"max.message.bytes", "5", false}, {"compression.type", "producer", false},
-		{"cleanup.policy", "compact", true}, {"cleanup.policy", "delete,compact", true}, {"cleanup.policy", "", false},
+		{"cleanup.policy", "compact", false}, {"cleanup.policy", "delete,compact", false}, {"cleanup.policy", "", false},
 		{"compression.type", "zstd", false}, {"flush.ms", "1", false}, {"unclean.leader.election.enable", "true", true},
 		{"unclean.leader.election.enable", "false", false}, {"preallocate", "true", true}} {
 		k, _ := LookupTopic(c.key)

@@ -132,8 +132,6 @@ func (k *Key) WireName() string {
 // and for values that ask for what happens anyway.
 func (k *Key) Warning(v string) string {
 	switch {
-	case k.Name == "cleanup.policy" && strings.Contains(v, "compact"):
-		return "cleanup.policy: only partitions with one replica are compacted yet, and compact alone deletes nothing"
 	case k.State == Honoured || !k.Null && v == k.Default:
 		return ""
 	case k.State == Moot:

@@ -7,7 +7,7 @@ const maxLong = "9223372036854775807"
 var topicTable = []Key{
 	{Name: "cleanup.policy", Kafka: []string{"log.cleanup.policy"}, Type: List, Default: "delete", Scope: Topic,
 		Valid: oneOf("compact", "delete"),
-		Doc:   "What happens to old segments: delete removes them by age and size, compact keeps the last record of every key (Karst compacts partitions with one replica only so far); empty keeps everything."},
+		Doc:   "What happens to old segments: delete removes them by age and size, compact keeps the last record of every key; empty keeps everything."},
 	{Name: "compression.gzip.level", Kafka: []string{"compression.gzip.level"}, Type: Int, Default: "-1", Scope: Topic,
 		Valid: between(1, 9).or(-1),
 		Doc:   "The gzip level of batches that compression.type has recompressed; -1 is the codec's own default."},

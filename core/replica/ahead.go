@@ -124,6 +124,7 @@ func (r *Replica) pullMarked() {
 // endAhead is called when raft goes on without a catch-up: what follows the log in its files is to be cut.
 func (r *Replica) endAhead() {
 	r.dropPull()
+	r.shelve()
 	end := r.log.after(r.log.last())
 	if r.ahead == nil && r.active().base <= end.seg { // nor has it begun a segment that nothing came to
 		return

@@ -90,8 +90,8 @@ type snapData struct {
 	start  core.Offset // log start
 	first  core.Offset // base of the oldest segment
 	epochs epochs
-	state  []byte      // producer state
-	gens   *shape      // nil: of a log that was never compacted
+	state  []byte // producer state
+	gens   *shape // nil: of a log that was never compacted
 }
 
 // Version 1 is that of a log that was never compacted, and is not to be. Version 2 named segments of generations above

@@ -39,8 +39,8 @@ import (
 // See docs/decisions/0021-compaction-at-work.md and docs/decisions/0025-compaction-of-several-replicas.md.
 
 const (
-	sweepBytes = 512 << 10        // of a segment that are read at a time
-	sweepRetry = 10 * core.Second // after the disk did not take what was written
+	sweepBytes = 512 << 10       // of a segment that are read at a time
+	sweepRetry = 5 * core.Second // after the disk did not take what was written
 )
 
 var (
@@ -431,7 +431,12 @@ func (r *Replica) sweepPiece(w *sweep, piece core.Ref) {
 // sweepFile makes the file of the group under way.
 func (r *Replica) sweepFile(w *sweep) *segment {
 	if w.out == nil {
-		s := r.knownOf(w.srcs[w.first].base, w.decision.index)
+		base := w.srcs[w.first].base
+		s := r.takeSpareOf(base, w.decision.index)
+		if s == nil {
+			s = r.knownOf(base, w.decision.index)
+		}
+		s.times, s.indexing = noTimes, indexing{}
 		w.out, w.index = s, seg.NewIndex(s.base, r.cfg.Settings.IndexInterval)
 		r.h.FX().Add(core.Effect{Kind: core.Create, File: s.file, Path: s.path, Sync: true, Op: r.sweepWrote(w, "creating "+s.path)})
 		// One that could not be removed may be there.

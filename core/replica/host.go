@@ -107,7 +107,7 @@ type Control struct {
 	// Last says, in a Chunk, that nothing of Seg follows below the high watermark, and there is a next one; in a Pull, that a
 	// file of a generation is asked for, whoever offered what; in a Refuse, that compaction has replaced it here.
 	Last bool
-	Body  core.Ref    // Chunk
+	Body core.Ref // Chunk
 	// Gen names what is asked for: of a Pull for files (Last), the generation of Seg, and else the last compaction
 	// that was carried out on the log that is offered; 0: none. Its answers repeat it.
 	Gen uint64

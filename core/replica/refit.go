@@ -195,6 +195,11 @@ func (r *Replica) fitted(p *pull, w way) {
 		r.startTail(p)
 		return
 	}
+	if i := r.beyond(p); i > 0 {
+		p.fit, p.begun, p.dead = false, true, i
+		r.pullOn()
+		return
+	}
 	markAnew.Hit()
 	p.synced, p.handed = true, true
 	r.h.Timers().Stop(&p.retry)
@@ -207,6 +212,7 @@ func (r *Replica) fitted(p *pull, w way) {
 // fetchFiles brings files of the leader; done is called in a later step, or now.
 func (r *Replica) fetchFiles(from core.NodeID, term core.Term, wants []file, done func()) {
 	r.dropFetch()
+	r.dropSweep(r.removeFile) // which may be about to make the same files
 	x := &fetch{from: from, term: term, wants: wants, done: done}
 	r.refit.fetch = x
 	x.retry.Fire = func(int64) {
@@ -288,6 +294,9 @@ func (r *Replica) side(w file) *fetched {
 		if f.s.base == w.base && f.s.gen == w.gen {
 			return f
 		}
+	}
+	if s := r.segment(w.base); s != nil {
+		det.That(s.gen != w.gen, "replica: what is fetched is not the log's own")
 	}
 	f := &fetched{s: r.takeSpareOf(w.base, w.gen), scan: seg.ScannerOf(w.base, w.gen)}
 	if f.s == nil {
@@ -420,18 +429,36 @@ func (r *Replica) takeFetched(f file) *segment {
 // dropFetched removes what lies beside the log.
 func (r *Replica) dropFetched() {
 	r.dropFetch()
+	r.shelve()
 	for _, f := range r.refit.side {
 		r.removeFile(f.s.file, f.s.path)
 	}
 	r.refit.side = nil
 }
 
+// shelve sets those aside that lie beside the log and have names which it may give when it goes on.
+func (r *Replica) shelve() {
+	var left []*fetched
+	for _, f := range r.refit.side {
+		if f.s.gen == 0 {
+			r.setAside(f.s)
+		} else {
+			left = append(left, f)
+		}
+	}
+	r.refit.side = left
+}
+
 // removeFile removes a file that the log does not have. Until that is done none is made in its place.
 func (r *Replica) removeFile(id core.FileID, path string) {
 	r.compacting.going++
 	op := r.h.NewOp(func(*core.Event) { // who makes it again empties it
-		r.compacting.going--
-		r.h.Dirty(r)
+		if r.compacting.going--; r.offline == "" {
+			r.h.Dirty(r)
+			if x := r.refit.fetch; x != nil {
+				r.fetchOn(x)
+			}
+		}
 	})
 	r.h.FX().Add(core.Effect{Kind: core.Remove, File: id, Path: path, Op: op})
 }

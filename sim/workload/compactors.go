@@ -19,6 +19,9 @@ import (
 type compactor struct {
 	*trimmer
 	node    core.NodeID // that has the topic
+	wide    bool        // ... or all have
+	policy  string      // cleanup.policy of such a one
+	doubted bool        // what was read looks wrong, and the broker is asked whether it leads
 	lasting string      // delete.retention.ms
 	retain  core.Wall
 	keys    int64
@@ -27,10 +30,14 @@ type compactor struct {
 	folds   map[int64]int64 // key: the offset of its last record in the pass under way; looked up
 	pass    int64           // the next offset to read; 0: none is under way
 	end     int64           // of the pass
-	placed  map[int64]int64 // number of the record at an acknowledged offset; looked up
-	behind  core.Wall       // the clock that is behind all others, when it looked last
-	turned  core.Wall       // by how much that went back in all
-	doubted map[int64]int64 // key: its delete marker, which a pass did not find behind an older record; looked up
+
+	passSince core.Wall // the clock that was behind all others when it began
+	passEpoch int32     // ... and the leader's epoch
+
+	placed map[int64]int64 // number of the record at an acknowledged offset; looked up
+	behind core.Wall       // the clock that is behind all others, when it looked last
+	turned core.Wall       // by how much that went back in all
+	lost   map[int64]int64 // key: its delete marker, which a pass did not find behind an older record; looked up
 }
 
 // keyed is a record that was sent.
@@ -56,22 +63,38 @@ var compactLoad = kindOfLoad{
 			if len(steady) == 0 {
 				return // one copy is not enough here
 			}
-			t := &trimmer{base: b, topic: fmt.Sprint("squeeze-", b.id), acked: map[int64]int64{}, last: -1}
-			x := &compactor{trimmer: t, latest: map[int64]int64{}, placed: map[int64]int64{}, doubted: map[int64]int64{}}
-			x.node = steady[b.rng.N(int64(len(steady)))]
-			t.delay = [...]string{"0", "100", "1000"}[b.rng.N(3)]
-			x.lasting = [...]string{"0", "300", "1500", "86400000"}[b.rng.N(4)]
-			n, _ := strconv.ParseInt(x.lasting, 10, 64)
-			x.retain = core.Wall(n)
-			x.keys = b.rng.Between(1, 40)
-			f.add(x)
+			newCompactor(b, steady[b.rng.N(int64(len(steady)))], false)
 		}
 	},
 }
 
+var squeezeLoad = kindOfLoad{
+	name: "squeezers", most: 16, about: "compactors whose topics have as many replicas as others, on any disks",
+	last: sometimes(3, 1, 3),
+	start: func(f *Fleet, n int) {
+		for range n {
+			newCompactor(f.base(), 0, true)
+		}
+	},
+}
+
+func newCompactor(b *base, node core.NodeID, wide bool) {
+	t := &trimmer{base: b, topic: fmt.Sprint("squeeze-", b.id), acked: map[int64]int64{}, last: -1}
+	x := &compactor{trimmer: t, latest: map[int64]int64{}, placed: map[int64]int64{}, lost: map[int64]int64{}, node: node, wide: wide}
+	t.delay = [...]string{"0", "100", "1000"}[b.rng.N(3)]
+	x.lasting = [...]string{"0", "300", "1500", "86400000"}[b.rng.N(4)]
+	n, _ := strconv.ParseInt(x.lasting, 10, 64)
+	x.retain = core.Wall(n)
+	x.keys = b.rng.Between(1, 40)
+	if wide {
+		x.policy = [...]string{"compact", "compact", "compact,delete"}[b.rng.N(3)]
+	}
+	b.f.add(x)
+}
+
 // Compacts says whether loads have topics that are compacted: then nodes look for what is dirty ten times a second.
 func Compacts(loads []Load) bool {
-	return slices.ContainsFunc(loads, func(l Load) bool { return l.Kind == compactLoad.name })
+	return slices.ContainsFunc(loads, func(l Load) bool { return l.Kind == compactLoad.name || l.Kind == squeezeLoad.name })
 }
 
 func (x *compactor) poll(now core.Mono) core.Mono {
@@ -86,6 +109,7 @@ func (x *compactor) poll(now core.Mono) core.Mono {
 	} else {
 		x.behind = e
 	}
+	x.doubted = false
 	x.at = now + core.Mono(x.rng.Between(5, 60))*core.Millisecond
 	switch {
 	case !x.made || !x.known || !x.reachable(x.leader, now):
@@ -102,6 +126,8 @@ func (x *compactor) poll(now core.Mono) core.Mono {
 		x.follow()
 	case x.rng.Chance(1, 12):
 		x.begin()
+	case x.policy == "compact,delete" && x.rng.Chance(1, 8):
+		x.forget()
 	default:
 		x.write()
 	}
@@ -110,6 +136,9 @@ func (x *compactor) poll(now core.Mono) core.Mono {
 
 func (x *compactor) make(n core.NodeID) {
 	policy, age, ratio, size := "compact", "60", "0.01", "1048576"
+	if x.wide {
+		policy = x.policy
+	}
 	req := wire.NewCreateTopicsRequest()
 	req.TimeoutMs = 1000
 	req.Topics = []wire.CreateTopicsRequestTopic{{Name: x.topic, NumPartitions: -1, ReplicationFactor: -1,
@@ -117,6 +146,10 @@ func (x *compactor) make(n core.NodeID) {
 		Configs: []wire.CreateTopicsRequestConfig{{Name: "cleanup.policy", Value: &policy}, {Name: "segment.ms", Value: &age},
 			{Name: "min.cleanable.dirty.ratio", Value: &ratio}, {Name: "segment.bytes", Value: &size},
 			{Name: "delete.retention.ms", Value: &x.lasting}, {Name: "file.delete.delay.ms", Value: &x.delay}}}}
+	if x.wide {
+		t := &req.Topics[0]
+		t.NumPartitions, t.ReplicationFactor, t.Assignments = 1, int16(x.f.cfg.Factor), nil
+	}
 	x.send(n, wire.KeyCreateTopics, 7, &req, func(m wire.Message) {
 		if r := m.(*wire.CreateTopicsResponse); len(r.Topics) == 1 {
 			e := r.Topics[0].ErrorCode
@@ -166,25 +199,58 @@ func (x *compactor) write() {
 	req.TopicData[0].PartitionData[0].Records.Release()
 }
 
-// begin starts a pass over all that is there.
-func (x *compactor) begin() {
-	x.list(-1, func(end int64) {
-		if end <= x.last {
-			x.fail("the log ends at %d, but offset %d was acknowledged", end, x.last)
+// forget deletes from the beginning of the log: a key whose last record lies there may be gone.
+func (x *compactor) forget() {
+	to := x.rng.Between(max(0, x.low-3), max(x.low, x.last))
+	x.may = max(x.may, to)
+	req := wire.DeleteRecordsRequest{TimeoutMs: 1000, Topics: []wire.DeleteRecordsRequestTopic{{Name: x.topic,
+		Partitions: []wire.DeleteRecordsRequestPartition{{Offset: to}}}}}
+	x.send(x.leader, wire.KeyDeleteRecords, 2, &req, func(m wire.Message) {
+		r := m.(*wire.DeleteRecordsResponse)
+		if len(r.Topics) == 1 && len(r.Topics[0].Partitions) == 1 && !x.bad(r.Topics[0].Partitions[0].ErrorCode) {
+			x.low = max(x.low, r.Topics[0].Partitions[0].LowWatermark)
+			x.f.Counts.Trims++
 		}
-		x.folds, x.pass, x.end = map[int64]int64{}, 1, end
 	})
 }
 
+// begin starts a pass over all that is there.
+func (x *compactor) begin() {
+	earliest, _ := x.f.env.Clocks()
+	x.list(-1, func(end int64) {
+		if end <= x.last {
+			if x.fail("the log ends at %d, but offset %d was acknowledged", end, x.last); x.wide {
+				return
+			}
+		}
+		x.folds, x.pass, x.end = map[int64]int64{}, x.low+1, end
+		x.passSince, x.passEpoch = earliest, x.epoch
+	})
+}
+
+// fail reports a violation. Of a topic with several replicas it is one only if who answered still leads in the epoch in
+// which it did: see trimmer.
 func (x *compactor) fail(format string, args ...any) {
-	x.f.env.Fail("A27", x.topic+": "+fmt.Sprintf(format, args...))
+	what := x.topic + ": " + fmt.Sprintf(format, args...)
+	if !x.wide {
+		x.f.env.Fail("A27", what)
+		return
+	}
+	if !x.doubted {
+		x.doubted = true
+		leader, epoch := x.leader, x.epoch
+		x.pass = 0
+		x.list(-1, func(int64) { x.f.env.Fail("A27", fmt.Sprintf("%s (node %d, epoch %d)", what, leader, epoch)) })
+	}
 }
 
 // follow reads on; pass is one more than the offset.
 func (x *compactor) follow() {
 	x.fetch(x.pass-1, func(p *wire.FetchResponsePartition) {
 		if x.bad(p.ErrorCode) {
-			if p.ErrorCode == wire.OffsetOutOfRange {
+			if p.ErrorCode == wire.OffsetOutOfRange && x.pass-1 < x.may {
+				x.pass = 0
+			} else if p.ErrorCode == wire.OffsetOutOfRange {
 				x.fail("offset %d is out of range, the log ends at %d", x.pass-1, x.end)
 			}
 			return
@@ -196,17 +262,24 @@ func (x *compactor) follow() {
 				break
 			}
 			b = rest
+			if !batch.CRCValid() && x.wide { // rot on a disk, which sendfile does not see: a client asks again
+				x.f.Counts.Damaged++
+				break
+			}
 			if !batch.CRCValid() {
 				x.fail("the batch at offset %d does not match its checksum", batch.BaseOffset())
 				return
 			}
-			_ = batch.Records(func(r record.Record) bool { x.take(&r); return true })
+			_ = batch.Records(func(r record.Record) bool { x.take(&r); return !x.doubted })
+			if x.doubted {
+				return
+			}
 			x.pass = max(x.pass, int64(batch.LastOffset())+2)
 		}
 		if x.pass == at && p.HighWatermark > at-1 && p.Records.Len == 0 {
 			x.fail("nothing is served at offset %d below the high watermark %d", at-1, p.HighWatermark)
 		}
-		if x.pass-1 >= x.end {
+		if x.pass-1 >= x.end && !x.doubted {
 			x.judgeFold()
 			x.pass = 0
 		}
@@ -237,6 +310,12 @@ func (x *compactor) take(r *record.Record) {
 	x.folds[key] = o
 }
 
+// slow says that a delete marker may have come and gone between two reads of the pass. Where one replica serves it, who
+// has seen what the marker deletes has as much time as delete.retention.ms to see the marker; another replica may be ahead.
+func (x *compactor) slow(latest core.Wall) bool {
+	return x.wide && (x.epoch != x.passEpoch || latest-x.passSince+x.turned >= x.retain)
+}
+
 // judgeFold holds what was read of each key against what was acknowledged.
 func (x *compactor) judgeFold() {
 	x.f.Counts.Folds++
@@ -255,13 +334,15 @@ func (x *compactor) judgeFold() {
 		got, there := x.folds[key]
 		last := &x.sends[x.placed[want]]
 		switch {
+		case want < x.may:
+		case there && got < want && (last.marker || open[key]) && x.slow(latest):
 		case there && got >= want: // a later one may be there that nobody answered for
 		case !there && open[key]: // it may have come, and have had its time
 		case last.marker && !there && latest-last.at+x.turned >= x.retain:
-		case last.marker && there && latest-last.at+x.turned >= x.retain && x.doubted[key] != want:
+		case last.marker && there && latest-last.at+x.turned >= x.retain && x.lost[key] != want:
 			// The marker had its time while the reader was on its way from the one to the other. Whoever begins now, when
 			// it is gone, must find neither.
-			x.doubted[key] = want
+			x.lost[key] = want
 		case last.marker && !there:
 			x.fail("key %d: its delete marker at offset %d went after %d ms, delete.retention.ms is %d", key, want, latest-last.at, x.retain)
 		case there:

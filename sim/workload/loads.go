@@ -24,14 +24,15 @@ type kindOfLoad struct {
 	about string
 	most  int
 	draw  func(rng *det.Rand) int // how many a standard world has, before its faults are drawn; nil: see later
-	later func(rng *det.Rand) int // the same, after all else; new kinds are drawn here
+	later func(rng *det.Rand) int // the same, after the faults
+	last  func(rng *det.Rand) int // the same, after all else; new kinds are drawn here
 	start func(f *Fleet, n int)
 }
 
 // kinds are visited in this order, which is also that of the draws: append, never insert, or every
-// seed becomes another run. For the same reason a new kind has later, not draw.
+// seed becomes another run. For the same reason a new kind has last, not draw or later.
 var kinds = []*kindOfLoad{&produceLoad, &groupLoad, &readLoad, &weakLoad, &driftLoad, &slowLoad, &vandalLoad, &topicsLoad, &deleteLoad, &offsetsLoad, &wideLoad,
-	&hastyLoad, &staticLoad, &watchLoad, &trimLoad, &retainLoad, &stumbleLoad, &compactLoad}
+	&hastyLoad, &staticLoad, &watchLoad, &trimLoad, &retainLoad, &stumbleLoad, &compactLoad, &squeezeLoad}
 
 func kindOf(name string) *kindOfLoad {
 	for _, k := range kinds {
@@ -50,6 +51,11 @@ func DrawLoads(rng *det.Rand) []Load {
 // DrawLater draws the loads that are drawn when the rest of the world is.
 func DrawLater(rng *det.Rand) []Load {
 	return draw(rng, func(k *kindOfLoad) func(*det.Rand) int { return k.later })
+}
+
+// DrawLast draws the loads that are drawn after all else.
+func DrawLast(rng *det.Rand) []Load {
+	return draw(rng, func(k *kindOfLoad) func(*det.Rand) int { return k.last })
 }
 
 func draw(rng *det.Rand, how func(*kindOfLoad) func(*det.Rand) int) (out []Load) {
