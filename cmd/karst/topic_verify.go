@@ -38,7 +38,8 @@ of the moment in which it begins.
 
 The brokers read their files, whoever leads, as for the replica id of Kafka's debugging consumer. What they
 send is all there is, replicas times the size of the topic: --rate bounds it. Ends with status 6 when a copy
-differs, is damaged, does not answer, or stays behind for longer than --wait.`
+differs, is damaged, does not answer, or stays behind for longer than --wait. Copies of a compacted topic are equal once
+they have carried out the same compactions, for which it waits as long.`
 
 func newTopicVerify() *cobra.Command {
 	var v verifying
@@ -119,7 +120,7 @@ func (v *verifying) run(c *cobra.Command, topic string) error {
 			copies = append(copies, &copyReader{ask: ask, wait: v.wait, topic: topic, partition: part.Partition, node: n,
 				leads: n == part.Leader, at: start, end: end})
 		}
-		compare(ctx, copies, v.deep)
+		compareEven(ctx, copies, v.deep)
 		for _, x := range copies {
 			row := x.row(start)
 			if !row.Fine {
@@ -197,6 +198,58 @@ type copyReader struct {
 	buf       []byte
 	bytes     int64
 	why       string // nothing more is read of it: "" while it is fine
+	asked     bool
+	gen       int64 // the last compaction that it has carried out; 0 or less: none
+	moved     bool  // ... which changed while it was read
+}
+
+// saw notes the compaction that an answer names.
+func (r *copyReader) saw(gen int64) {
+	gen = max(gen, 0)
+	r.moved = r.moved || r.asked && r.gen != gen
+	r.asked, r.gen = true, gen
+}
+
+// uneven says that copies were read before and after a compaction: their bytes need not be equal.
+func uneven(copies []*copyReader) (newest int64, uneven bool) {
+	for _, x := range copies {
+		newest = max(newest, x.gen)
+	}
+	for _, x := range copies {
+		uneven = uneven || x.asked && (x.moved || x.gen != newest)
+	}
+	return newest, uneven
+}
+
+// compareEven compares copies that have carried out the same compactions, for which it waits a while.
+func compareEven(ctx context.Context, copies []*copyReader, deep bool) {
+	late := time.Now().Add(copies[0].wait)
+	start := copies[0].at
+	for {
+		compare(ctx, copies, deep)
+		newest, bad := uneven(copies)
+		if !deep || !bad || ctx.Err() != nil {
+			return
+		}
+		over := time.Now().After(late)
+		var even []*copyReader
+		for _, x := range copies {
+			switch {
+			case over && x.asked && x.gen != newest:
+				x.why = "behind a compaction"
+			case over && x.moved:
+				x.why = "compacted while it was read"
+			default:
+				x.at, x.buf, x.why, x.asked, x.moved = start, nil, "", false, false
+				even = append(even, x)
+			}
+		}
+		if over {
+			compare(ctx, even, deep)
+			return
+		}
+		rest(ctx, fetchAgain)
+	}
 }
 
 func (r *copyReader) row(start int64) verifiedCopy {
@@ -249,6 +302,7 @@ func askBroker(ctx context.Context, cl *kgo.Client, r *copyReader) (b []byte, hi
 		return nil, 0, errors.New("the answer is about something else")
 	}
 	got := &f.Topics[0].Partitions[0]
+	r.saw(got.SnapshotID.EndOffset)
 	return got.RecordBatches, got.HighWatermark, kerr.ErrorForCode(got.ErrorCode)
 }
 
@@ -289,7 +343,7 @@ func (r *copyReader) cut() []byte {
 		return nil
 	}
 	b := record.Batch(r.buf[:size:size])
-	if last := int64(b.LastOffset()); int64(b.BaseOffset()) > r.at || last < r.at {
+	if last := int64(b.LastOffset()); int64(b.BaseOffset()) > r.at && r.gen <= 0 || last < r.at {
 		r.fail("damaged at offset %d: a batch says %d..%d", r.at, b.BaseOffset(), last)
 		return nil
 	}

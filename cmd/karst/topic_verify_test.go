@@ -110,3 +110,48 @@ func TestWhatIsReadIsPaced(t *testing.T) {
 		t.Errorf("256 KiB at 1 MiB/s took %v", d)
 	}
 }
+
+// Copies that have not carried out the same compactions need not be equal, and gaps belong to those that have.
+func TestCopiesAreComparedAfterTheSameCompaction(t *testing.T) {
+	whole := copyOfLog(nil)
+	thin := append(bytes.Clone(whole[:batchAtOffset(whole, 4)]), whole[batchAtOffset(whole, 12):]...)
+	at := func(log []byte, gen int64) func(context.Context, *copyReader) ([]byte, int64, error) {
+		return func(_ context.Context, r *copyReader) ([]byte, int64, error) {
+			r.saw(gen)
+			for i := 0; i < len(log); {
+				b := record.Batch(log[i:])
+				if int64(b.LastOffset()) >= r.at {
+					return log[i:], 20, nil
+				}
+				i += int(b.Size())
+			}
+			return nil, 20, nil
+		}
+	}
+	read := func(gens [3]int64, logs ...[]byte) (why []string) {
+		var copies []*copyReader
+		for i, log := range logs {
+			copies = append(copies, &copyReader{node: int32(i), end: 20, ask: at(log, gens[i])})
+		}
+		compareEven(t.Context(), copies, true)
+		for _, x := range copies {
+			why = append(why, x.why)
+		}
+		return why
+	}
+	if why := read([3]int64{7, 7, 7}, thin, thin, thin); strings.Join(why, "") != "" {
+		t.Errorf("equal ones: %q", why)
+	}
+	if why := read([3]int64{7, 0, 7}, thin, whole, thin); why[0]+why[2] != "" || why[1] != "behind a compaction" {
+		t.Errorf("one behind: %q", why)
+	}
+	if why := read([3]int64{0, 7, 0}, whole, thin, whole); why[1] != "" || why[0] != "behind a compaction" || why[2] != why[0] {
+		t.Errorf("two behind: %q", why)
+	}
+	if why := read([3]int64{7, 7, 7}, thin, whole, thin); why[0]+why[2] != "" || !strings.HasPrefix(why[1], "differs from node") {
+		t.Errorf("one differs: %q", why)
+	}
+	if why := read([3]int64{0, 0, 0}, thin, whole, whole); why[1]+why[2] != "" || !strings.HasPrefix(why[0], "damaged at offset 4") {
+		t.Errorf("a gap that nothing explains: %q", why)
+	}
+}

@@ -26,7 +26,8 @@ import (
 //   - v15, v17, v18 changed fields of followers only.
 //
 // A debugging consumer (replica id -2), of whom Kafka's broker does not ask that he goes to the leader either,
-// reads what this node's own copy has in its files: that is how tools compare copies.
+// reads what this node's own copy has in its files: that is how tools compare copies. Its SnapshotId.EndOffset is then the
+// number of the last compaction that the copy has carried out; there is none in a log that was never compacted.
 //
 // Left out: followers (any other replica id is refused: replication is raft's), last_fetched_epoch (followers
 // again), reading from the nearest replica (preferred_read_replica is -1). There are no transactions yet:
@@ -355,6 +356,9 @@ func (f *fetching) describe() wire.FetchResponsePartition {
 	if f.err == wire.None || f.err == wire.OffsetOutOfRange {
 		out.HighWatermark, out.LogStartOffset = int64(f.region.High), int64(f.region.Start)
 		out.LastStableOffset = out.HighWatermark
+	}
+	if f.region.Gen > 0 { // a tool has to know which copies are equal: see the head of this file
+		out.SnapshotId = &wire.FetchResponseSnapshot{EndOffset: int64(f.region.Gen)}
 	}
 	return out
 }

@@ -20,7 +20,7 @@ func (r *Replica) Own(offset core.Offset, limit int64, done func(Region)) {
 		res.Err = NotAvailable
 	default:
 		i = r.soundIndex()
-		res.High, res.Start = r.log.end(i), r.start
+		res.High, res.Start, res.Gen = r.log.end(i), r.start, r.compacting.done
 		if offset < r.start || offset > r.high {
 			res.Err = OutOfRange
 		}
@@ -31,6 +31,11 @@ func (r *Replica) Own(offset core.Offset, limit int64, done func(Region)) {
 	}
 	s, end := r.segmentOf(offset), r.log.after(i)
 	det.That(s != nil && s.base <= end.seg, "replica: an offset at or above the log start has a segment")
+	r.ownIn(s, end, offset, limit, res, done)
+}
+
+// ownIn is Own from segment s on, in front of end. Where compaction left nothing of what follows in s, the next one will do.
+func (r *Replica) ownIn(s *segment, end place, offset core.Offset, limit int64, res Region, done func(Region)) {
 	stop := s.size
 	if s.base == end.seg {
 		stop = end.pos
@@ -38,10 +43,18 @@ func (r *Replica) Own(offset core.Offset, limit int64, done func(Region)) {
 	r.find(s, offset, func(pos int64, _ bool) {
 		r.walkTo(s, pos, stop, func(h seg.Seen) bool { return h.Head.LastOffset() >= offset }, func(h seg.Seen, found bool, err core.Errno) {
 			switch {
-			case r.closed || r.offline != "" || err != core.OK || !found:
+			case r.closed || r.offline != "" || err != core.OK:
 				res.Err = StorageError
 			case r.segment(s.base) != s || offset < r.start:
 				res.Err = OutOfRange
+			case !found:
+				if next := r.after(s); res.Gen > 0 && next != nil && next.base <= end.seg {
+					r.ownIn(next, end, offset, limit, res, done)
+					return
+				}
+				if res.Gen == 0 || s.base != end.seg {
+					res.Err = StorageError
+				}
 			default:
 				res.Size = min(stop-h.Pos, max(limit, int64(h.Head.Size())))
 				res.Bytes = []core.Ref{{File: s.file, Off: h.Pos, Len: int32(res.Size)}}

@@ -20,6 +20,7 @@ type Region struct {
 	Err   Outcome
 	High  core.Offset
 	Start core.Offset
+	Gen   uint64     // Own: the last compaction that this copy has carried out
 	Bytes []core.Ref // whole batches from the one that holds the offset; a file region may end in a part of one
 	Size  int64
 }
