@@ -222,7 +222,7 @@ func (r *Replica) openSegments(files []core.FileInfo, m journal.Mark, b *booting
 		s := r.knownOf(base, r.gens[k])
 		s.times = r.since[k]
 		s.damaged = slices.Contains(r.compacting.damaged, base)
-		s.stuck = s.damaged
+		s.stuck, r.refit.hurt = s.damaged, r.refit.hurt || s.damaged
 		if mut.On("M20d") { // what lay in a segment before the start has no time
 			s.times = times{0, 0}
 		}

@@ -421,6 +421,9 @@ func (r *Replica) leaveSegment(p *pull, next core.Offset) {
 		p.want = 0
 		return
 	}
+	if p.to.gens != nil && p.pos == 0 {
+		r.pullSegment(p.seg) // compaction left nothing of it, but the log begins there
+	}
 	if s := r.segment(p.seg); s != nil {
 		r.endAt(s, p.pos)
 		s.times = p.times

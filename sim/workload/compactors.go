@@ -21,6 +21,7 @@ type compactor struct {
 	node    core.NodeID // that has the topic
 	wide    bool        // ... or all have
 	policy  string      // cleanup.policy of such a one
+	small   bool        // ... and its segments are as large as those of other topics in the world, which may be small
 	doubted bool        // what was read looks wrong, and the broker is asked whether it leads
 	lasting string      // delete.retention.ms
 	retain  core.Wall
@@ -88,6 +89,7 @@ func newCompactor(b *base, node core.NodeID, wide bool) {
 	x.keys = b.rng.Between(1, 40)
 	if wide {
 		x.policy = [...]string{"compact", "compact", "compact,delete"}[b.rng.N(3)]
+		x.small = b.rng.Chance(1, 2)
 	}
 	b.f.add(x)
 }
@@ -149,6 +151,9 @@ func (x *compactor) make(n core.NodeID) {
 	if x.wide {
 		t := &req.Topics[0]
 		t.NumPartitions, t.ReplicationFactor, t.Assignments = 1, int16(x.f.cfg.Factor), nil
+		if x.small {
+			t.Configs = slices.DeleteFunc(t.Configs, func(c wire.CreateTopicsRequestConfig) bool { return c.Name == "segment.bytes" })
+		}
 	}
 	x.send(n, wire.KeyCreateTopics, 7, &req, func(m wire.Message) {
 		if r := m.(*wire.CreateTopicsResponse); len(r.Topics) == 1 {
