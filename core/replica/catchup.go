@@ -406,7 +406,7 @@ func (r *Replica) gotChunk(from core.NodeID, c Control) {
 		return
 	}
 	if c.Last && len(p.partial) == 0 && c.Next > p.seg && p.next < p.to.end {
-		if g := p.to.gens; g != nil && g.at(c.Next) == nil { // it is not the log that was offered
+		if g := p.to.gens; g != nil && g.after(p.seg) != c.Next { // it is not the log that was offered
 			r.dropPull()
 			return
 		}

@@ -118,12 +118,7 @@ func (r *Replica) serveChunk(from core.NodeID, c Control, most int64, sent func(
 	if at.seg == s.base {
 		limit = at.pos
 	} else {
-		for _, x := range r.segs {
-			if x.base > s.base {
-				out.Next = x.base
-				break
-			}
-		}
+		out.Next = r.follows(s)
 	}
 	if r.fillSize > 0 {
 		r.flushFill() // on the same file, so before the region is read
@@ -155,6 +150,18 @@ func (r *Replica) serveChunk(from core.NodeID, c Control, most int64, sent func(
 	})
 	r.h.FX().Add(core.Effect{Kind: core.Read, File: s.file, Off: c.Pos, N: n, Op: op})
 	return n, next
+}
+
+// follows is the base of the segment after s, which may have left the log at its beginning: so may that one.
+func (r *Replica) follows(s *segment) (next core.Offset) {
+	for _, list := range [2][]*segment{r.shed.files, r.segs} {
+		for _, x := range list {
+			if x.base > s.base && !x.old && (next == 0 || x.base < next) {
+				next = x.base
+			}
+		}
+	}
+	return next
 }
 
 // byFile says that a Pull names a generation of its segment; a repair, which has it so, names no bytes.

@@ -64,6 +64,15 @@ func (g *shape) at(base core.Offset) *file {
 	return &g.files[k]
 }
 
+// after is the base of the file that follows the one at base; -1: none.
+func (g *shape) after(base core.Offset) core.Offset {
+	k := sort.Search(len(g.files), func(k int) bool { return g.files[k].base > base })
+	if k == len(g.files) {
+		return -1
+	}
+	return g.files[k].base
+}
+
 // fits says that a log of this shape ends at a place.
 func (g *shape) fits(at place) bool {
 	last := g.files[len(g.files)-1]
