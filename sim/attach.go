@@ -67,6 +67,10 @@ func bootKarst(w *World, n *node) ([]machine, error) {
 	if workload.Compacts(w.plan.Loads) {
 		static = append(static, config.KV{Key: "log.cleaner.backoff.ms", Value: "100"})
 	}
+	if workload.Squeezes(w.plan.Loads) { // so that the topic of groups is compacted, too
+		static = append(static, config.KV{Key: "log.roll.ms", Value: "1500"}, config.KV{Key: "log.cleaner.min.cleanable.ratio", Value: "0.1"},
+			config.KV{Key: "log.segment.delete.delay.ms", Value: "1000"})
+	}
 	if w.plan.Segment > 0 {
 		static = append(static, config.KV{Key: "log.segment.bytes", Value: strconv.FormatInt(w.plan.Segment, 10)})
 	}

@@ -49,6 +49,7 @@ var (
 	markHeld     = det.NewMark("replica: a catch-up passed entries that the follower had")
 	markMoreSnap = det.NewMark("replica: a leader offered more in the middle of a catch-up")
 	markFreely   = det.NewMark("replica: a catch-up that would not end went on without throttle")
+	markMissed   = det.NewMark("replica: a catch-up lacked a file of what was offered")
 	markBadEnd   = det.NewMark("replica: a catch-up did not end where the leader said")
 )
 
@@ -618,7 +619,11 @@ func (r *Replica) endPull() {
 	if r.syncing > 0 {
 		return // some of it is on its way to the disk for a checkpoint, after which pullMarked comes by
 	}
-	if p.dead = r.beyond(p); p.dead > 0 {
+	if p.dead = r.beyond(p); p.dead == 0 && !r.hasFiles(p.to.gens) {
+		markMissed.Hit()
+		p.dead = r.log.last() + 1 // not the files that were offered: begin again behind our log
+	}
+	if p.dead > 0 {
 		r.bury(p)
 		return
 	}

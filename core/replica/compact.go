@@ -169,7 +169,7 @@ func (c *compacting) take(g *shape) {
 func (r *Replica) Compactable() (compact.Choice, bool) {
 	set, c := &r.cfg.Settings, &r.compacting
 	if !set.Compacts || !r.leads || !r.ready || r.handing > 0 || r.offline != "" || r.closed || r.opening > 0 || !r.began ||
-		r.machine != nil || r.cut != nil || r.pull != nil || r.ahead != nil || r.h.Full(r.cfg.Node) || r.scrub.sick != nil ||
+		r.cut != nil || r.pull != nil || r.ahead != nil || r.h.Full(r.cfg.Node) || r.scrub.sick != nil ||
 		c.proposed || c.stuck || len(c.decided) > 0 || r.applied < r.noop || !r.settledConf() || r.lame() {
 		return compact.Choice{}, false
 	}

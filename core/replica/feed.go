@@ -7,7 +7,7 @@ import (
 )
 
 // Machine is a fold over the committed batches of a partition: metadata, or a coordinator. It is
-// given each batch once, in order, on every replica.
+// given each batch once, in order, on every replica, but for what compaction took before it was due here.
 type Machine interface {
 	Apply(base core.Offset, batch []byte)
 }
@@ -94,8 +94,18 @@ func (r *Replica) feedCold(f *feed) {
 	markReplayed.Hit()
 	r.flushFill()
 	f.reading = true
+	was, done := r.log.end0, r.compacting.done
 	r.feedRegion(f.next, func(s *segment, pos, size int64, err core.Errno) {
-		if err != core.OK || s == nil {
+		switch {
+		case err == core.OK && s == nil && done > 0 && f.next < was: // compaction left nothing up to there
+			f.reading, f.next = false, was
+			r.h.Dirty(r)
+			return
+		case err != core.OK && r.compacting.done != done && r.offline == "": // files took the places of those that were read
+			f.reading = false
+			r.h.Dirty(r)
+			return
+		case err != core.OK || s == nil:
 			f.reading = false
 			r.fail("reading its log for replay: " + err.String())
 			return
@@ -104,6 +114,10 @@ func (r *Replica) feedCold(f *feed) {
 			defer ev.Body.Release()
 			f.reading = false
 			if r.offline != "" {
+				return
+			}
+			if r.segment(s.base) != s { // another took its place
+				r.h.Dirty(r)
 				return
 			}
 			if ev.Err != core.OK && ev.Err != core.ErrShort {

@@ -206,11 +206,16 @@ func (r *Replica) segmentOf(offset core.Offset) *segment {
 
 // cold serves from a segment file.
 func (r *Replica) cold(offset core.Offset, limit int64, done func(Region)) {
+	was := r.log.end0
 	r.coldRegion(offset, limit, func(s *segment, pos, size int64, err core.Errno) {
 		res := Region{Err: r.MayRead(), High: r.high, Start: r.start}
 		if res.Err == OK && err == core.OK && s == nil && offset >= r.start {
-			// Compaction left nothing between the offset and the window.
-			done(r.hot(max(offset, r.log.end0), limit, res))
+			// Compaction left nothing between the offset and the window as it was.
+			if offset < was && was < r.log.end0 {
+				r.cold(was, limit, done)
+			} else {
+				done(r.hot(max(offset, r.log.end0), limit, res))
+			}
 			return
 		}
 		switch {

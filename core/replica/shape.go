@@ -193,6 +193,26 @@ func decodeDecisions(b []byte, version byte, floor core.Offset) (clean core.Offs
 	return core.Offset(x), done, all, b, !bad
 }
 
+// hasFiles says that all files of a shape are here, beside the log or in it, but for the last.
+func (r *Replica) hasFiles(g *shape) bool {
+	if g == nil {
+		return true
+	}
+next:
+	for _, f := range g.files[:len(g.files)-1] {
+		if s := r.segment(f.base); s != nil && g.has(s) {
+			continue
+		}
+		for _, x := range r.refit.side {
+			if x.s.base == f.base && x.s.gen == f.gen && x.s.size == f.size && x.synced {
+				continue next
+			}
+		}
+		return false
+	}
+	return true
+}
+
 // cutOthers remembers what was not committed of segments that a snapshot leaves out, as cutBelow does.
 func (r *Replica) cutOthers(g *shape) {
 	at := r.log.after(r.commit)

@@ -177,3 +177,50 @@ func TestADamagedReplicaFetchesANewerGeneration(t *testing.T) {
 		}
 	}
 }
+
+// What groups committed is folded from a log that was compacted, gaps and all: after restarts of all nodes, too.
+func TestCommittedOffsetsSurviveCompaction(t *testing.T) {
+	r := newRig(t, 3, 1)
+	for _, n := range r.nodes {
+		r.kill(n)
+	}
+	r.static = []config.KV{{Key: "log.roll.ms", Value: "50"}, {Key: "log.cleaner.backoff.ms", Value: "20"},
+		{Key: "log.cleaner.min.cleanable.ratio", Value: "0.01"}, {Key: "log.segment.delete.delay.ms", Value: "0"}}
+	for _, n := range r.nodes {
+		r.start(n)
+	}
+	r.open()
+	r.createTopic("t", 1, 3)
+	r.createTopic("u", 1, 3)
+	r.commit("g", r.coordinator("g"), "u", 7)
+	for round := range int64(3) {
+		for i := range int64(30) {
+			r.commit("g", r.coordinator("g"), "t", 100*round+i)
+			r.run(20 * core.Millisecond)
+		}
+		p, _ := r.nodes[0].shards[0].CoordinatorOf("g")
+		compacted := func(n *rigNode) bool {
+			for path, b := range n.disk {
+				dir, _, ok := seg.ParsePath(path)
+				if ok && dir == n.shards[0].groups.At(p.Group()).dir && seg.Generation(path) > 0 && len(b) > 0 {
+					return true
+				}
+			}
+			return false
+		}
+		r.until("all logs to be compacted", 10*core.Second, func() bool {
+			return compacted(r.nodes[0]) && compacted(r.nodes[1]) && compacted(r.nodes[2])
+		})
+		for _, n := range r.nodes {
+			r.kill(n)
+		}
+		for _, n := range r.nodes {
+			r.start(n)
+		}
+		r.open()
+		l := r.coordinator("g")
+		if x, y := r.committed("g", l, "t"), r.committed("g", l, "u"); x.offset != 100*round+29 || y.offset != 7 {
+			t.Fatalf("round %d: the committed offsets are %d and %d", round, x.offset, y.offset)
+		}
+	}
+}

@@ -252,7 +252,7 @@ func (s *Shard) settings(t *meta.Topic, i int32) replica.Settings {
 		RetentionMs: core.Wall(v.RetentionMs), RetentionBytes: v.RetentionBytes,
 		SegmentMs: core.Wall(v.SegmentMs), SegmentJitter: core.Wall(v.SegmentJitterMs),
 		IndexInterval: v.IndexInterval, IndexBytes: v.IndexBytes,
-		Compacts: v.Compacts && !t.Internal, Compaction: replica.Compaction{
+		Compacts: v.Compacts && (!t.Internal || t.Name == meta.OffsetsTopic), Compaction: replica.Compaction{
 			Policy:    compact.Policy{MinLag: v.MinCompactionLagMs, MaxLag: v.MaxCompactionLagMs, MinDirty: v.MinDirty},
 			Retention: v.DeleteRetentionMs, Memory: b.CleanerMemory, Rate: b.CleanerRate},
 		SlowIn:  config.Throttles(v.SlowFollowers, i, int32(s.cfg.Node)),

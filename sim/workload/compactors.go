@@ -79,6 +79,11 @@ var squeezeLoad = kindOfLoad{
 	},
 }
 
+// Squeezes says whether loads have compacted topics with several replicas.
+func Squeezes(loads []Load) bool {
+	return slices.ContainsFunc(loads, func(l Load) bool { return l.Kind == squeezeLoad.name })
+}
+
 func newCompactor(b *base, node core.NodeID, wide bool) {
 	t := &trimmer{base: b, topic: fmt.Sprint("squeeze-", b.id), acked: map[int64]int64{}, last: -1}
 	x := &compactor{trimmer: t, latest: map[int64]int64{}, placed: map[int64]int64{}, lost: map[int64]int64{}, node: node, wide: wide}
