@@ -394,7 +394,8 @@ func (r *copyReader) indexes(ctx context.Context, start int64, ask func(ctx cont
 		}
 		for k := range seg.Kinds {
 			if x.bad>>k&1 != 0 {
-				r.fail("wrong index: %s is not what its segment says", seg.IndexPath(seg.Dir(r.topic, r.partition), core.Offset(x.base), k))
+				r.fail("%s: its %s is not what it says; the node makes it again",
+					seg.Path(seg.Dir(r.topic, r.partition), core.Offset(x.base)), [seg.Kinds]string{"index", "time index"}[k])
 			}
 		}
 		at, late = x.next, time.Now().Add(r.wait)
