@@ -19,7 +19,9 @@ import (
 
 	"github.com/karst-stream/karst/cmd/karst/catalogue"
 	"github.com/karst-stream/karst/cmd/karst/link"
+	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/record"
+	"github.com/karst-stream/karst/core/seg"
 )
 
 // verifying holds the flags of `karst topic verify`.
@@ -34,7 +36,8 @@ type verifying struct {
 
 const topicVerifyHelp = `Asks every broker that has a copy of a partition whether that copy is there, and how far it goes. With --deep it
 reads all of every copy, batch by batch, verifies each checksum and compares the bytes: up to the high watermark
-of the moment in which it begins.
+of the moment in which it begins. Then each broker makes the indexes of its closed segments again and compares them
+with its .index and .timeindex files; one that is wrong is named, and the broker makes it again.
 
 The brokers read their files, whoever leads, as for the replica id of Kafka's debugging consumer. What they
 send is all there is, replicas times the size of the topic: --rate bounds it. Ends with status 6 when a copy
@@ -121,6 +124,11 @@ func (v *verifying) run(c *cobra.Command, topic string) error {
 				leads: n == part.Leader, at: start, end: end})
 		}
 		compareEven(ctx, copies, v.deep)
+		if v.deep {
+			for _, x := range copies {
+				x.indexes(ctx, start, func(ctx context.Context, at int64) (checkedIndex, error) { return askIndexes(ctx, cl, x, at) })
+			}
+		}
 		for _, x := range copies {
 			row := x.row(start)
 			if !row.Fine {
@@ -414,6 +422,62 @@ func (r *copyReader) reach(ctx context.Context) {
 			r.fail("behind: it ends at offset %d", high)
 		}
 	}
+}
+
+// checkedIndex is what a broker says of the index files of a segment.
+type checkedIndex struct {
+	base, next int64 // next: of the segment that follows, -1: there is none
+	bad        int32 // 1: the .index is wrong, 2: the .timeindex is
+}
+
+// indexes has the broker of a copy compare its index files with its segments, one after the other.
+func (r *copyReader) indexes(ctx context.Context, start int64, ask func(ctx context.Context, at int64) (checkedIndex, error)) {
+	late := time.Now().Add(r.wait)
+	for at := start; r.why == "" && at >= 0 && ctx.Err() == nil; {
+		x, err := ask(ctx, at)
+		switch {
+		case errors.Is(err, kerr.OffsetNotAvailable) && time.Now().Before(late): // they are being made
+			rest(ctx, fetchAgain)
+			continue
+		case errors.Is(err, kerr.OffsetOutOfRange): // retention was faster
+			return
+		case err != nil:
+			r.fail("does not say whether its indexes are right: %v", err)
+		case x.next >= 0 && x.next <= at:
+			r.fail("says that the segment at offset %d follows the one at %d", x.next, at)
+		}
+		for k := range seg.Kinds {
+			if x.bad>>k&1 != 0 {
+				r.fail("%s: its %s is not what it says; the node makes it again",
+					seg.Path(seg.Dir(r.topic, r.partition), core.Offset(x.base)), [seg.Kinds]string{"index", "time index"}[k])
+			}
+		}
+		at, late = x.next, time.Now().Add(r.wait)
+	}
+}
+
+// indexesAt is core/api's: the timestamp of ListOffsets that asks for the indexes of the segment with offset 0.
+const indexesAt = -1000
+
+func askIndexes(ctx context.Context, cl *kgo.Client, r *copyReader, at int64) (checkedIndex, error) {
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.ReplicaID = -2
+	t, p := kmsg.NewListOffsetsRequestTopic(), kmsg.NewListOffsetsRequestTopicPartition()
+	p.Partition, p.Timestamp, p.CurrentLeaderEpoch = r.partition, indexesAt-at, -1
+	t.Topic, t.Partitions = r.topic, append(t.Partitions, p)
+	req.Topics = append(req.Topics, t)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	resp, err := cl.Broker(int(r.node)).Request(ctx, req)
+	if err != nil {
+		return checkedIndex{}, err
+	}
+	l := resp.(*kmsg.ListOffsetsResponse)
+	if len(l.Topics) != 1 || len(l.Topics[0].Partitions) != 1 {
+		return checkedIndex{}, errors.New("the answer is about something else")
+	}
+	got := &l.Topics[0].Partitions[0]
+	return checkedIndex{got.Timestamp, got.Offset, got.LeaderEpoch}, kerr.ErrorForCode(got.ErrorCode)
 }
 
 func writeCopies(w io.Writer, rows []verifiedCopy) {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/core/record"
 )
@@ -108,6 +110,44 @@ func TestWhatIsReadIsPaced(t *testing.T) {
 	p.took(t.Context(), 1<<18)
 	if d := time.Since(p.began); d < 240*time.Millisecond {
 		t.Errorf("256 KiB at 1 MiB/s took %v", d)
+	}
+}
+
+// Each segment's indexes are asked for once, in order; a broker that is busy is asked again, and what it says is
+// told of its copy.
+func TestIndexesOfACopyAreAskedFor(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		bad   int32
+		err   error
+		next  int64
+		want  string
+		asked string
+	}{
+		{"fine", 0, nil, 100, "", "[7 7 50 100]"},
+		{"the first", 1, nil, 100, "t-3/00000000000000000050.log: its index is not", "[7 7 50]"},
+		{"the second", 2, nil, 100, "t-3/00000000000000000050.log: its time index is not", "[7 7 50]"},
+		{"in circles", 0, nil, 50, "says that the segment", "[7 7 50]"},
+		{"gone meanwhile", 0, kerr.OffsetOutOfRange, 100, "", "[7 7 50]"},
+		{"an older build", 0, kerr.UnsupportedVersion, 100, "does not say", "[7 7 50]"},
+	} {
+		asked := []int64{}
+		x := &copyReader{topic: "t", partition: 3, wait: time.Minute}
+		x.indexes(t.Context(), 7, func(_ context.Context, at int64) (checkedIndex, error) {
+			asked = append(asked, at)
+			switch {
+			case len(asked) == 1:
+				return checkedIndex{-1, -1, 0}, kerr.OffsetNotAvailable
+			case at == 7:
+				return checkedIndex{0, 50, 0}, nil
+			case at == 50:
+				return checkedIndex{50, c.next, c.bad}, c.err
+			}
+			return checkedIndex{100, -1, 0}, nil
+		})
+		if got := fmt.Sprint(asked); got != c.asked || !strings.HasPrefix(x.why, c.want) || (x.why == "") != (c.want == "") {
+			t.Errorf("%s: asked for %s, want %s: %q, want %q", c.name, got, c.asked, x.why, c.want)
+		}
 	}
 }
 

@@ -16,6 +16,10 @@ import (
 //     rule 8). A new leader that does not know yet says OFFSET_NOT_AVAILABLE (before v5
 //     LEADER_NOT_AVAILABLE).
 //   - A partition that is named twice is INVALID_REQUEST.
+//   - Ours alone: a debugging consumer (replica id -2) that asks for -1000-OFFSET has this node, whoever leads, compare
+//     the index files of the segment that holds OFFSET with it. The answer's timestamp is the segment's base offset, its
+//     offset that of the next segment or -1, its leader epoch a sum: 1 when the .index is wrong, 2 when the .timeindex is.
+//     A node that is at it already says OFFSET_NOT_AVAILABLE.
 //
 // Version notes:
 //   - v2: isolation level. v4: leader epochs. v7: -3. v8: -4. v9: -5. v11: -6. Asked in an earlier version
@@ -49,7 +53,11 @@ func listOffsets(r *request, body wire.Message) {
 				one()
 				continue
 			}
-			r.listOffset(name, ask, out, one)
+			op := ListOp{Timestamp: ask.Timestamp, Epoch: core.Epoch(ask.CurrentLeaderEpoch)}
+			if q.ReplicaId == debugging && ask.Timestamp <= indexesAt {
+				op = ListOp{Timestamp: IndexesAt, At: core.Offset(indexesAt - ask.Timestamp), Epoch: -1}
+			}
+			r.listOffset(name, ask, op, out, one)
 		}
 	}
 	one()
@@ -60,11 +68,15 @@ func (r *request) refuseList(q *wire.ListOffsetsRequest, ask *wire.ListOffsetsRe
 	switch {
 	case twice || q.ReplicaId >= 0:
 		return wire.InvalidRequest
+	case q.ReplicaId == debugging && ask.Timestamp <= indexesAt:
 	case ask.Timestamp < 0 && r.version() < specialSince(ask.Timestamp):
 		return wire.UnsupportedVersion
 	}
 	return wire.None
 }
+
+// indexesAt is the timestamp that asks for the indexes of the segment with offset 0.
+const indexesAt = -1000
 
 // specialSince is the first version that knows a special timestamp (ReplicaManager.scala,
 // timestampMinSupportedVersion).
@@ -84,7 +96,7 @@ func specialSince(timestamp int64) int16 {
 	return 1<<15 - 1
 }
 
-func (r *request) listOffset(name string, ask *wire.ListOffsetsRequestPartition,
+func (r *request) listOffset(name string, ask *wire.ListOffsetsRequestPartition, op ListOp,
 	out *wire.ListOffsetsResponsePartition, one func()) {
 	t := r.h().View().Topic(name)
 	if t == nil || ask.PartitionIndex < 0 || int(ask.PartitionIndex) >= len(t.Partitions) {
@@ -96,7 +108,6 @@ func (r *request) listOffset(name string, ask *wire.ListOffsetsRequestPartition,
 		one()
 		return
 	}
-	op := ListOp{Timestamp: ask.Timestamp, Epoch: core.Epoch(ask.CurrentLeaderEpoch)}
 	r.h().List(Part{t, ask.PartitionIndex}, op, func(res ListResult, _ Leadership) {
 		if !r.acting() {
 			return

@@ -50,8 +50,13 @@ type ReadOp struct {
 type ListOp struct {
 	Timestamp int64 // -1 latest, -2 earliest, -3 max timestamp, -4 earliest local, -5 latest tiered; else ms
 	Epoch     core.Epoch
-	EndOf     core.Epoch // Timestamp is EpochEnd: where the newest epoch up to this one ends
+	EndOf     core.Epoch  // Timestamp is EpochEnd: where the newest epoch up to this one ends
+	At        core.Offset // Timestamp is IndexesAt: an offset in the segment whose indexes are compared with it
 }
+
+// IndexesAt is the Timestamp of a ListOp that has this node's own copy compare the index files of a segment with it. The
+// answer's Timestamp is the base of the segment, Offset the next one's or -1, Epoch the kinds that are wrong, as bits.
+const IndexesAt = -1 << 41
 
 // EpochEnd is the Timestamp of a ListOp that asks where an epoch ends; no client can send it.
 const EpochEnd = -1 << 40

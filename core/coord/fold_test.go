@@ -235,7 +235,7 @@ func (x *chaos) step() {
 	case n < 75:
 		x.ask(&OffsetFetchRequest{Group: group, RequireStable: x.r.Chance(1, 2)}, nil)
 	case n < 76:
-		c.TopicDeleted(x.now, []string{"u"})
+		c.TopicDeleted(x.now, "u", TopicID{})
 	case n < 77:
 		x.change()
 	case n < 79 && len(x.queue) > 0:

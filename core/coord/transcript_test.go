@@ -362,7 +362,7 @@ func (w *world) run(d *datadriven.TestData) string {
 		fmt.Fprintf(&w.out, "stale %v\n", w.lead().Stale())
 		w.lead().Sweep(w.now)
 	case "topic-deleted":
-		w.lead().TopicDeleted(w.now, []string{a.str("topic")})
+		w.lead().TopicDeleted(w.now, a.str("topic"), a.topicID())
 	default:
 		w.ask(w.request(a))
 	}

@@ -313,7 +313,7 @@ func (r *Replica) startSweep(d decision) bool {
 		r.swept(w, max(r.compacting.clean, d.From))
 		return false
 	}
-	if !r.leave(d.To) && !mut.On("M31") { // files take the places of those that the window still names
+	if !r.leave(d.To) && !mut.On("M32") { // files take the places of those that the window still names
 		return false
 	}
 	p := compact.Plan{Decision: d.Decision, Unzip: compact.Unzip(r.cfg.Unzip)}

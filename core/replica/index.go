@@ -81,7 +81,7 @@ func (r *Replica) feedIndex() {
 		}
 		x := r.growing(s)
 		switch {
-		case s.done || x != nil && x.Next > n.at.pos:
+		case s.done && s.again == nil || x != nil && x.Next > n.at.pos:
 		case x == nil || x.Next < n.at.pos || x.After != n.stub.Base:
 			r.behind = true
 		default:
@@ -100,7 +100,7 @@ func (r *Replica) closeIndex(s *segment) {
 		if r.segs[i] != s {
 			continue
 		}
-		if p := r.segs[i-1]; p.done {
+		if p := r.segs[i-1]; p.done && p.again == nil {
 			return
 		} else if x := r.growing(p); x != nil && x.After == s.base {
 			r.finishIndex(p, x)

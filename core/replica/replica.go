@@ -155,11 +155,12 @@ type Replica struct {
 	began     bool // the boot's checkpoint is durable
 
 	// Indexes.
-	tip     seg.Tally  // leader: of the last segment with all proposals
-	fed     uint64     // entries up to here were shown to the indexes
-	behind  bool       // an index may be behind
-	walking bool       // ... and is being made
-	warm    []*segment // closed, with their index in memory; the oldest first
+	tip      seg.Tally  // leader: of the last segment with all proposals
+	fed      uint64     // entries up to here were shown to the indexes
+	behind   bool       // an index may be behind
+	walking  bool       // ... and is being made
+	checking bool       // a tool has one compared with its files
+	warm     []*segment // closed, with their index in memory; the oldest first
 
 	gens  []uint64      // of the segments that the boot's checkpoint names: their generations
 	bases []core.Offset // of the segments that the boot's checkpoint names

@@ -283,6 +283,9 @@ func (x *Index) Filled() bool {
 	return true
 }
 
+// Sum is the CRC-32C of a file, as far as it was taken.
+func (x *Index) Sum(k Kind) uint32 { return x.saved.sums[k] }
+
 // Same says that two closed indexes, of which all was taken, have equal files.
 func (x *Index) Same(y *Index) bool { return x.saved == y.saved }
 

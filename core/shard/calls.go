@@ -178,6 +178,10 @@ func (s *Shard) List(p api.Part, op api.ListOp, done func(api.ListResult, api.Le
 			fail(t.absent(g))
 			return
 		}
+		if op.Timestamp == api.IndexesAt {
+			t.guard(h, func() { h.r.CheckIndexes(op.At, func(x replica.Indexes) { answer(indexesOf(x)) }) })
+			return
+		}
 		if e := epochOf(h, op.Epoch); e != replica.OK {
 			fail(e)
 			return
@@ -217,6 +221,16 @@ func (s *Shard) List(p api.Part, op api.ListOp, done func(api.ListResult, api.Le
 			}
 		})
 	})
+}
+
+func indexesOf(x replica.Indexes) api.ListResult {
+	bad := core.Epoch(0)
+	for k, b := range x.Bad {
+		if b {
+			bad |= 1 << k
+		}
+	}
+	return api.ListResult{Err: x.Err, Offset: x.Next, Timestamp: core.Wall(x.Base), Epoch: bad}
 }
 
 // Trim raises the log start of a partition; see api.Host.

@@ -138,10 +138,10 @@ func (s *Shard) sweepOffsets(h *hosted, co *coordinator, term core.Term) {
 var markUnsure = det.NewMark("shard: a new coordinator held offsets of topics that its node did not know")
 
 // topicGone drops the committed offsets of a deleted topic.
-func (s *Shard) topicGone(name string) {
+func (s *Shard) topicGone(t *meta.Topic) {
 	for _, g := range s.groups.Keys() {
 		if h := s.groups.At(g); h.coord != nil && h.coord.c.Leading() {
-			h.coord.c.TopicDeleted(s.now, []string{name})
+			h.coord.c.TopicDeleted(s.now, t.Name, t.ID)
 			s.armCoordinator(h.coord)
 		}
 	}
@@ -206,33 +206,30 @@ func (s *Shard) coordinate(h *hosted, req any, done func(any, replica.Outcome)) 
 		h.coord.c.Handle(s.now, req, func(resp any) { done(resp, replica.OK) })
 		s.armCoordinator(h.coord)
 	}
-	if !readsOnly(req) {
+	// What only reads must not be answered by a coordinator that was deposed without knowing it.
+	if readsOnly(req) {
+		served := serve
+		serve = func() {
+			h.r.Linear(func(err replica.Outcome) {
+				if err != replica.OK || h.coord == nil || !h.coord.c.Leading() {
+					markUnproved.Hit()
+					done(nil, replica.NotLeader)
+					return
+				}
+				served()
+			})
+		}
+	}
+	if !h.coord.c.Doubts(req) {
 		serve()
 		return
 	}
-	// What only reads must not be answered by a coordinator that was deposed without knowing it.
-	prove := func() {
-		h.r.Linear(func(err replica.Outcome) {
-			if err != replica.OK || h.coord == nil || !h.coord.c.Leading() {
-				markUnproved.Hit()
-				done(nil, replica.NotLeader)
-				return
-			}
-			serve()
-		})
-	}
-	if _, offsets := req.(*coord.OffsetFetchRequest); !offsets {
-		prove()
-		return
-	}
-	// A group begins at what it is told here. A node that has not heard yet that a topic was made again would
-	// tell it an offset of the one before.
 	s.Fresh(func(ok bool) {
 		if !ok || h.coord == nil {
 			done(nil, replica.Loading)
 			return
 		}
-		s.guard(h, prove)
+		s.guard(h, serve)
 	})
 }
 

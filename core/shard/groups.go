@@ -239,7 +239,7 @@ func (s *Shard) forgetLeaders(old *meta.View) {
 			delete(s.leaders, g)
 			s.leaderChanged(g)
 		}
-		s.topicGone(t.Name)
+		s.topicGone(t)
 	}
 }
 

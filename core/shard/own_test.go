@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/karst-stream/karst/core"
+	"github.com/karst-stream/karst/core/seg"
 	"github.com/karst-stream/karst/core/wire"
 )
 
@@ -93,5 +94,54 @@ func TestOutOfRangeNeedsAQuorum(t *testing.T) {
 	}
 	if p := r.fetchAs(l, -1, "events", 9); p.ErrorCode != wire.NotLeaderOrFollower {
 		t.Errorf("a leader that cannot know whether it leads: %+v", p)
+	}
+}
+
+// Every copy says which of its index files is not what its segment says, whoever leads, and makes it again.
+func TestEveryCopyComparesItsIndexes(t *testing.T) {
+	x := newIndexed(t, 3)
+	x.grow(700)
+	bases := []core.Offset{}
+	for _, p := range x.segments(x.nodes[0]) {
+		_, base, _ := seg.ParsePath(p)
+		bases = append(bases, base)
+	}
+	if len(bases) < 3 {
+		t.Fatalf("%d segments", len(bases))
+	}
+	check := func(n *rigNode, at core.Offset) wire.ListOffsetsResponsePartition {
+		var resp wire.ListOffsetsResponse
+		x.call(n, core.ConnID(3010+n.id), wire.KeyListOffsets, 4, &wire.ListOffsetsRequest{ReplicaId: -2, Topics: []wire.ListOffsetsRequestTopic{
+			{Name: "events", Partitions: []wire.ListOffsetsRequestPartition{{Timestamp: -1000 - int64(at), CurrentLeaderEpoch: -1}}}}}, &resp)
+		return resp.Topics[0].Partitions[0]
+	}
+	spoils := []func(b []byte) []byte{
+		func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
+		func(b []byte) []byte { return b[:len(b)-1] },
+		func(b []byte) []byte { return append(b, 0) },
+	}
+	for i, n := range x.nodes {
+		want := x.indexes(n)
+		wrong := i % (len(bases) - 1)
+		for k := range seg.Kinds {
+			path := seg.IndexPath("events-0", bases[wrong], k)
+			n.disk[path] = spoils[i](n.disk[path])
+			for j, base := range bases {
+				bad, next := int32(0), int64(-1)
+				if j == wrong {
+					bad = 1 << k
+				}
+				if j+1 < len(bases) {
+					next = int64(bases[j+1])
+				}
+				if p := check(n, base); p.ErrorCode != 0 || p.LeaderEpoch != bad || p.Offset != next || p.Timestamp != int64(base) {
+					t.Fatalf("node %d, segment %d, %s is wrong: %+v", n.id, base, path, p)
+				}
+			}
+			x.until(fmt.Sprint("it is made again: ", n.id, " ", path), 5*core.Second, func() bool { return bytes.Equal(n.disk[path], want[path]) })
+		}
+		if p := check(n, 1<<40); p.ErrorCode != wire.OffsetOutOfRange {
+			t.Errorf("beyond the end: %v", p.ErrorCode)
+		}
 	}
 }

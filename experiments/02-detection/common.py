@@ -18,8 +18,9 @@ STORY = {
     "M28": "a buffer is used again in flight", "M29": "the order of a map decides", "M30": "a topic is made before it is decided",
     "M30b": "a topic id is used again", "M10": "a snapshot comes without producers", "M21": "an index made again is off by one",
     "M25": "a file is made without its directory's sync", "M27": "a snapshot is installed before it is synced",
+    "M31": "an offset belongs to a name, whatever topic has it",
     "M27b": "what the log names makes way for a catch-up", "M27c": "a catch-up is noted before it is synced",
-    "M31": "compacted files take the places of those that the window still names",
+    "M32": "compacted files take the places of those that the window still names",
 }
 
 

@@ -59,6 +59,8 @@ type Counts struct {
 	Weak, WeakAcked, Drifts, Rude, Wards, Late int64 // what the other loads did
 	Trims, Emptied, Skips                      int64
 	Folds                                      int64 // passes of compactors
+	Renewed                                    int64 // topics that renewers deleted
+	Begins                                     int64 // answers to renewers about where their group begins
 	LastAck                                    core.Mono
 	Met                                        *Met
 }

@@ -32,7 +32,7 @@ type kindOfLoad struct {
 // kinds are visited in this order, which is also that of the draws: append, never insert, or every
 // seed becomes another run. For the same reason a new kind has last, not draw or later.
 var kinds = []*kindOfLoad{&produceLoad, &groupLoad, &readLoad, &weakLoad, &driftLoad, &slowLoad, &vandalLoad, &topicsLoad, &deleteLoad, &offsetsLoad, &wideLoad,
-	&hastyLoad, &staticLoad, &watchLoad, &trimLoad, &retainLoad, &stumbleLoad, &compactLoad, &squeezeLoad}
+	&hastyLoad, &staticLoad, &watchLoad, &trimLoad, &retainLoad, &stumbleLoad, &compactLoad, &squeezeLoad, &renewLoad}
 
 func kindOf(name string) *kindOfLoad {
 	for _, k := range kinds {
