@@ -286,7 +286,14 @@ func (r *Replica) edge(s *segment, pos, size int64) int64 {
 // walk reads the headers of s from pos on until want says yes; done gets that header, which is valid
 // during the call.
 func (r *Replica) walk(s *segment, pos int64, want func(seg.Seen) bool, done func(h seg.Seen, found bool, err core.Errno)) {
-	r.walkTo(s, pos, r.limit(s), want, done)
+	limit := r.limit(s)
+	r.walkTo(s, pos, limit, want, func(h seg.Seen, found bool, err core.Errno) {
+		if !found && err == core.OK && r.limit(s) > limit { // the window let go of more while this was read
+			r.walk(s, max(pos, limit), want, done)
+			return
+		}
+		done(h, found, err)
+	})
 }
 
 // walkTo is walk as far as limit.
