@@ -23,7 +23,7 @@ def wiped(k, node):
         shutil.rmtree(x) if x.is_dir() else x.unlink()
 
 
-def fill(k):
+def fill(k, size):
     load("write", brokers=k.brokers, topic="big", partitions=partitions, bytes=size, patience="1200s", **{"for": "3600s"})
 
 
@@ -34,7 +34,7 @@ def back(k, node):
 
 for n in rounds(runs(1)):
     with Karst(3, "--topic", f"big:{partitions}", "--set", f"replica.catchup.max.bytes.per.second={none}") as k:
-        fill(k)
+        fill(k, size)
         source = directory(k, 1)
         files = [p for p in source.glob("big-*/*.log")]
         total = sum(p.stat().st_size for p in files)
@@ -60,7 +60,8 @@ for n in rounds(runs(1)):
         record("catchup", "Karst", "share of cp and sync", copied / took, "x", n)
         record("catchup", "Karst", "peak RSS of a node", k.peak, "MiB", n)
     with Karst(3, "--topic", f"big:{partitions}", "--topic", "pace:6") as k:
-        fill(k)
+        fill(k, min(size, int(3e9)))  # at 16 MiB/s that is three minutes
+        total = sum(p.stat().st_size for p in directory(k, 1).glob("big-*/*.log"))
         pace(k, "pace", length, rate)
         before = pace(k, "pace", length, rate)
         wiped(k, 3)
