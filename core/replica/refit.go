@@ -235,11 +235,11 @@ func (r *Replica) gotFile(from core.NodeID, c Control) {
 		r.contradict(dead)
 		return
 	case !sound && f.twin:
-		markBadFetch.Hit()
+		r.badFile(f)
 		x.file = nil // the retry asks again
 		return
 	case !sound:
-		markBadFetch.Hit()
+		r.badFile(f)
 		r.emptyFetched(f)
 		return
 	}
@@ -260,6 +260,13 @@ func (r *Replica) gotFile(from core.NodeID, c Control) {
 		next, _ := f.scan.End()
 		o.Pulled(r.cfg.Node, r.cfg.Group, from, next)
 	}
+}
+
+// badFile is told that the leader's bytes of a file are not what belongs there.
+func (r *Replica) badFile(f *fetched) {
+	markBadFetch.Hit()
+	next, _ := f.scan.End()
+	r.report(r.refit.fetch.from, r.refit.fetch.term, next)
 }
 
 // dropFetch gives the fetching up. What has come stays for the next one.
