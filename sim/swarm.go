@@ -65,6 +65,9 @@ func Swarm(seed uint64, redraw int, length core.Mono) Plan {
 		s.lagging()
 	}
 	p.Loads = append(p.Loads, workload.DrawLast(rng)...)
+	if p.Segment > 0 || workload.Compacts(p.Loads) {
+		p.Scrub = 100 * ms // there are hundreds of files, of which a piece is one, and readers wait for rot to be found
+	}
 	slices.SortStableFunc(p.Faults, func(a, b Fault) int { return int(a.At - b.At) })
 	return p
 }
