@@ -82,7 +82,6 @@ func (s *swarm) lagging() {
 	}
 	if rng.Chance(3, 4) {
 		p.Segment = 1 << rng.Between(12, 17) // smaller ones, a batch each, took as long as six other worlds
-		p.Scrub = 100 * ms                   // there are hundreds of files, of which a piece is one, and readers wait for rot to be found
 	}
 	for range s.times(2, 8) {
 		s.add(Aimed, 50*ms, 2*sec, rng.Between(3, 4))
