@@ -101,7 +101,7 @@ func (d *Disk) Rot(n int64, keep func(path string) bool) (flipped int64) {
 		if keep(f.path) {
 			return 0, 0
 		}
-		if d.now < d.late+Unsaid {
+		if d.broken || d.now < d.late+Unsaid {
 			return 0, 0
 		}
 		return 0, f.said(d.now)

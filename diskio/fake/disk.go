@@ -333,7 +333,9 @@ func (d *Disk) Kill() {
 // Start is what a driver does before it shows the disk to a new process: whatever the page cache
 // still holds of a killed one is synced, because the process will count it as its own.
 func (d *Disk) Start() {
-	d.broken = false
+	if d.broken { // a journal that failed has said nothing of what was durable just before
+		d.broken, d.late = false, max(d.late, d.now)
+	}
 	if !d.Lies {
 		d.flush()
 	}
