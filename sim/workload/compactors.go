@@ -71,7 +71,7 @@ var compactLoad = kindOfLoad{
 
 var squeezeLoad = kindOfLoad{
 	name: "squeezers", most: 16, about: "compactors whose topics have as many replicas as others, on any disks",
-	last: sometimes(3, 1, 3),
+	last: sometimes(4, 1, 2),
 	start: func(f *Fleet, n int) {
 		for range n {
 			newCompactor(f.base(), 0, true)
@@ -117,7 +117,11 @@ func (x *compactor) poll(now core.Mono) core.Mono {
 		x.behind = e
 	}
 	x.doubted = false
-	x.at = now + core.Mono(x.rng.Between(5, 60))*core.Millisecond
+	most := int64(60)
+	if x.wide { // three replicas work on it
+		most = 200
+	}
+	x.at = now + core.Mono(x.rng.Between(5, most))*core.Millisecond
 	switch {
 	case !x.made || !x.known || !x.reachable(x.leader, now):
 		n, ok := x.any(now)
@@ -144,7 +148,7 @@ func (x *compactor) poll(now core.Mono) core.Mono {
 func (x *compactor) make(n core.NodeID) {
 	policy, age, ratio, size := "compact", "60", "0.01", "1048576"
 	if x.wide {
-		policy = x.policy
+		policy, age = x.policy, "200"
 	}
 	req := wire.NewCreateTopicsRequest()
 	req.TimeoutMs = 1000
