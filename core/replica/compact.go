@@ -297,6 +297,15 @@ func (r *Replica) keeps() core.Offset {
 	return r.floor
 }
 
+// useless says that nothing below to is left for anybody: not for readers, and not as an input of a decision that waits behind
+// the first one, which is about what it finds from the log start of its own entry on.
+func (r *Replica) useless(to core.Offset) bool {
+	if d := r.compacting.decided; len(d) > 1 && d[1].floor < to {
+		return false
+	}
+	return r.floor >= to
+}
+
 // startSweep begins a decision, once the window has nothing of what it is about. One that is about nothing that is left
 // of the log, or about segments that an earlier one has made part of others, is over.
 func (r *Replica) startSweep(d decision) bool {
@@ -308,7 +317,7 @@ func (r *Replica) startSweep(d decision) bool {
 	}
 	lo, hi := r.inputs(&d)
 	w := &sweep{decision: d}
-	if r.floor >= d.To || hi > lo && (hi == len(r.segs) || r.segs[hi].base != d.To) {
+	if r.useless(d.To) || hi > lo && (hi == len(r.segs) || r.segs[hi].base != d.To) {
 		r.compacting.sweep = w
 		r.swept(w, max(r.compacting.clean, d.From))
 		return false
