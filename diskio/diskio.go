@@ -54,7 +54,7 @@ type Disk interface {
 	// step are so seen together, and one sync serves them.
 	Flush(s core.ShardID)
 
-	// Region opens a file for a reader outside the order of effects, such as sendfile; not ok when
+	// Region opens a file for a reader outside the order of effects, such as a socket; not ok when
 	// the file is gone. The holder releases it. It reads whatever the file holds at that moment.
 	Region(f core.FileID) (Region, bool)
 

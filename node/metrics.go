@@ -52,7 +52,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	put(sum, "karst_peer_bytes_out_total", "Bytes of frames to other nodes.", c.PeerBytesOut.Load())
 	put(sum, "karst_peer_frames_total", "Frames from other nodes.", c.PeerFrames.Load())
 	put(sum, "karst_bytes_copied_total", "Bytes that were copied from memory to memory on their way.", c.Copied.Load())
-	put(sum, "karst_sendfile_bytes_total", "Bytes that went from files to clients by sendfile.", c.Sendfile.Load())
+	put(sum, "karst_file_bytes_out_total", "Bytes that went from files to clients.", c.Files.Load())
 	put(now, "karst_connections", "Client connections.", c.Conns.Load())
 	put(sum, "karst_connections_refused_total", "Connections that were ended for what they sent.", c.Refused.Load())
 	put(now, "karst_frame_budget_bytes", "Memory that client frames hold of their budget.", m.n.net.BudgetUsed())

@@ -85,6 +85,7 @@ type BrokerValues struct {
 	CleanerBackoffMs int64 // log.cleaner.backoff.ms
 	CleanerMemory    int64 // log.cleaner.dedupe.buffer.size
 	CleanerRate      int64 // log.cleaner.io.max.bytes.per.second; 0: no limit
+	CleanerPace      int64 // log.cleaner.pace.bytes.per.second; 0: no limit
 
 	CatchUpRate      int64 // bytes a second that a node takes in of replicas that no list names
 	FollowerThrottle int64 // ... and of those that follower.replication.throttled.replicas names
@@ -117,6 +118,7 @@ func (l *Layers) BrokerValues() BrokerValues {
 		CleanerBackoffMs: min(l.int64Of(brokers, "log.cleaner.backoff.ms"), 1<<40),
 		CleanerMemory:    l.int64Of(brokers, "log.cleaner.dedupe.buffer.size"),
 		CleanerRate:      cleanerRate(scaledDecimal(l.textOf(brokers, "log.cleaner.io.max.bytes.per.second"), 0)),
+		CleanerPace:      cleanerRate(l.int64Of(brokers, "log.cleaner.pace.bytes.per.second")),
 
 		CatchUpRate:      l.int64Of(brokers, "replica.catchup.max.bytes.per.second"),
 		FollowerThrottle: l.int64Of(brokers, "follower.replication.throttled.rate"),

@@ -40,6 +40,7 @@ import (
 
 const (
 	sweepBytes = 512 << 10       // of a segment that are read at a time
+	sweepSync  = 8 << 20         // of a new file that are written before a sync: one of all would be in everybody's way
 	sweepRetry = 5 * core.Second // after the disk did not take what was written
 )
 
@@ -60,7 +61,6 @@ type Compaction struct {
 	compact.Policy
 	Retention int64 // delete.retention.ms
 	Memory    int64 // log.cleaner.dedupe.buffer.size
-	Rate      int64 // log.cleaner.io.max.bytes.per.second; 0: no limit
 }
 
 // decision is one that was applied here. Its index is the generation of what it makes.
@@ -93,6 +93,7 @@ type sweep struct {
 	out    *segment   // what the group becomes; nil: nothing of it was written
 	index  *seg.Index // ... and its index
 	groups []group    // that are done
+	dirty  int64      // bytes of out that no sync has been asked for
 	busy   int        // operations under way
 	until  core.Mono  // the throttle
 }
@@ -184,13 +185,40 @@ func (r *Replica) Compactable() (compact.Choice, bool) {
 			stable = min(stable, r.log.end(min(m.index, r.log.last())))
 		}
 	}
-	l := compact.Log{Start: r.start, Clean: c.clean, Stable: stable, Active: r.active().base, End: r.high}
+	return r.choose(stable)
+}
+
+// choose says what of this log below stable would be compacted now.
+func (r *Replica) choose(stable core.Offset) (compact.Choice, bool) {
+	l := compact.Log{Start: r.start, Clean: r.compacting.clean, Stable: stable, Active: r.active().base, End: r.high}
 	for _, s := range r.segs[:len(r.segs)-1] {
 		if s.size > 0 {
 			l.Sealed = append(l.Sealed, compact.Sealed{Base: s.base, Size: s.size, First: s.times.first, Newest: s.newest()})
 		}
 	}
-	return compact.Choose(l, set.Compaction.Policy, r.h.Now().Wall)
+	return compact.Choose(l, r.cfg.Settings.Compaction.Policy, r.h.Now().Wall)
+}
+
+// Uncompacted is how many bytes of this log the next compaction would read, whoever decides it; 0 while it is not worth while.
+func (r *Replica) Uncompacted() (bytes int64) {
+	if r.offline != "" || r.closed || r.opening > 0 || !r.began || r.compacting.stuck {
+		return 0
+	}
+	if d := r.compacting.decided; len(d) > 0 {
+		for _, s := range r.segs {
+			if s.base < d[len(d)-1].To {
+				bytes += s.size
+			}
+		}
+		return bytes
+	}
+	if !r.cfg.Settings.Compacts {
+		return 0
+	}
+	if c, ok := r.choose(r.high); ok {
+		return c.Clean + c.Dirty
+	}
+	return 0
 }
 
 // inTouch says that a member was heard of not long ago.
@@ -369,6 +397,14 @@ func (r *Replica) sweepOn(w *sweep) {
 	r.h.FX().Add(core.Effect{Kind: core.Read, File: s.file, Off: pos, N: size, Op: op})
 }
 
+// SweepOn ends the pause of a compaction.
+func (r *Replica) SweepOn() {
+	if w := r.compacting.sweep; w != nil && w.until > 0 {
+		w.until = 0
+		r.h.Dirty(r)
+	}
+}
+
 // sweepOp is an operation of a sweep.
 func (r *Replica) sweepOp(w *sweep, done func(ev *core.Event)) core.OpID {
 	w.busy++
@@ -418,10 +454,7 @@ func (r *Replica) sweepPiece(w *sweep, piece core.Ref) {
 			r.unswept(failed.Error())
 			return
 		}
-		if rate := r.cfg.Settings.Compaction.Rate; rate > 0 {
-			moved := int64(piece.Len) + int64(ev.Body.Len)
-			w.until = r.h.Now().Mono + core.Mono(moved*int64(core.Second)/rate)
-		}
+		w.until = r.h.Swept(int64(piece.Len) + int64(ev.Body.Len))
 		if ev.Body.Len > 0 {
 			r.sweepWrite(w, ev.Body.Retain())
 		}
@@ -466,7 +499,16 @@ func (r *Replica) sweepWrite(w *sweep, body core.Ref) {
 		s.size += int64(len(b))
 		rest = next
 	}
+	w.dirty += int64(body.Len)
 	r.h.FX().Add(core.Effect{Kind: core.Write, File: s.file, Off: at, Op: r.sweepWrote(w, "writing "+s.path)}, body)
+	if w.dirty >= sweepSync {
+		r.sweepSync(w, s)
+	}
+}
+
+func (r *Replica) sweepSync(w *sweep, s *segment) {
+	w.dirty = 0
+	r.h.FX().Add(core.Effect{Kind: core.SyncFile, File: s.file, Op: r.sweepWrote(w, "syncing "+s.path)})
 }
 
 // sweepGroup ends a group.
@@ -491,10 +533,10 @@ func (r *Replica) sweepGroup(w *sweep, g *compact.Group) {
 	if s != nil && s != old {
 		det.That(s.size == g.Size, "replica: a group is as large as was written of it")
 		r.finishIndex(s, w.index)
-		r.h.FX().Add(core.Effect{Kind: core.SyncFile, File: s.file, Op: r.sweepWrote(w, "syncing "+s.path)})
+		r.sweepSync(w, s)
 	}
 	w.groups = append(w.groups, group{g.Segments, s})
-	w.first, w.out, w.index = w.first+g.Segments, nil, nil
+	w.first, w.out, w.index, w.dirty = w.first+g.Segments, nil, nil, 0
 }
 
 // swept puts what a sweep has made in place. The next checkpoint makes that last.

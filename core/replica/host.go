@@ -35,6 +35,8 @@ type Host interface {
 	Landed(bytes int64)
 	// PullSync is after how many bytes a catch-up is synced and noted.
 	PullSync() int64
+	// Swept is told how many bytes a compaction has read and written, and says from when on it may go on.
+	Swept(bytes int64) core.Mono
 	// Full says whether node n, which may be this one, has no room on its disk for more batches.
 	Full(n core.NodeID) bool
 	// Shut says whether clients cannot reach node n, which may be this one, as far as is known here.

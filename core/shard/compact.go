@@ -16,6 +16,7 @@ func (s *Shard) compactEvery() core.Mono {
 
 func (s *Shard) onCompact(int64) {
 	s.timers.Arm(&s.compact, int64(s.now.Mono+s.compactEvery()))
+	s.sweeps.look(s)
 	if !s.values.CleanerOn {
 		return
 	}

@@ -224,3 +224,47 @@ func TestCommittedOffsetsSurviveCompaction(t *testing.T) {
 		}
 	}
 }
+
+func TestThePaceOfCompaction(t *testing.T) {
+	for _, c := range []struct {
+		pace, most, owed, want int64
+		shards                 int
+	}{
+		{0, 0, 1 << 40, 0, 1},                   // no limit
+		{1000, 0, 0, 1000, 1},                   // as a rule
+		{1000, 0, 0, 334, 3},                    // a part of it
+		{1000, 0, 1_200_000, 1000, 1},           // an hour at that pace
+		{1000, 0, 12_000_000, 10_000, 1},        // ten hours
+		{1000, 5000, 12_000_000, 5000, 1},       // ... but somebody has said so
+		{1000, 5000, 12_000_000, 1667, 3},       // ... for all shards
+		{0, 5000, 0, 5000, 1},                   // that alone
+		{1 << 30, 5000, 0, 5000, 1},             // the lower one counts
+		{1, 0, 1, 1, 1},                         // never 0, which is none
+		{16 << 20, 0, 100 << 30, 89_478_486, 1}, // 100 GiB
+	} {
+		s := &Shard{cfg: Config{Shards: c.shards}, values: config.BrokerValues{CleanerPace: c.pace, CleanerRate: c.most}}
+		s.sweeps.owed = c.owed
+		if got := s.sweeps.rate(s); got != c.want {
+			t.Errorf("%+v: got %d", c, got)
+		}
+	}
+}
+
+// What is compacted at one pace waits for it, and not after the pace was changed.
+func TestCompactionWaitsForItsPace(t *testing.T) {
+	x := newSqueezed(t, "delete")
+	x.configure("", "log.cleaner.pace.bytes.per.second", "1000")
+	x.fill(60) // 45 KB
+	began, decided := x.now, reached("compaction: a decision was applied")
+	x.setPolicy("compact")
+	x.until("a decision", 10*core.Second, func() bool { return reached("compaction: a decision was applied") >= decided+3 })
+	x.run(20 * core.Second)
+	if x.small(x.l) || x.small(x.f) || x.small(x.g) {
+		t.Fatalf("45 KB were compacted at 1,000 B/s in %d s", (x.now-began)/core.Second)
+	}
+	if at := x.l.shards[0].sweeps.free; at < x.now {
+		t.Fatalf("the pause was over after %d s", (at-began)/core.Second)
+	}
+	x.configure("", "log.cleaner.pace.bytes.per.second", "1000000")
+	x.until("three equal logs that are compacted", 5*core.Second, x.same)
+}

@@ -254,7 +254,7 @@ func (s *Shard) settings(t *meta.Topic, i int32) replica.Settings {
 		IndexInterval: v.IndexInterval, IndexBytes: v.IndexBytes,
 		Compacts: v.Compacts && (!t.Internal || t.Name == meta.OffsetsTopic), Compaction: replica.Compaction{
 			Policy:    compact.Policy{MinLag: v.MinCompactionLagMs, MaxLag: v.MaxCompactionLagMs, MinDirty: v.MinDirty},
-			Retention: v.DeleteRetentionMs, Memory: b.CleanerMemory, Rate: b.CleanerRate},
+			Retention: v.DeleteRetentionMs, Memory: b.CleanerMemory},
 		SlowIn:  config.Throttles(v.SlowFollowers, i, int32(s.cfg.Node)),
 		SlowOut: config.Throttles(v.SlowLeaders, i, int32(s.cfg.Node))}
 }

@@ -152,6 +152,7 @@ type Shard struct {
 	scrubRest, scrubAgain core.Mono // its pause, and when that is worked out anew
 	retain                retaining
 	compact               det.Timer
+	sweeps                sweeps
 
 	view     *meta.View
 	values   config.BrokerValues
@@ -446,7 +447,11 @@ func (s *Shard) note(level int64, text string) {
 // resolve reads the broker's settings anew.
 func (s *Shard) resolve() {
 	l := s.view.Layers(nil, s.cfg.Node, s.cfg.Static)
+	old := s.values
 	s.values = l.BrokerValues()
+	if old.CleanerPace != s.values.CleanerPace || old.CleanerRate != s.values.CleanerRate {
+		s.sweeps.renew(s)
+	}
 	if s.home != nil {
 		s.home.tolls.setRates(s)
 	}

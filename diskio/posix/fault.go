@@ -40,7 +40,7 @@ type Call struct {
 // WriteAt or ReadAt the first n bytes arrive all the same; fewer than c.N without an error are a short call,
 // after which the rest is asked for as another. (c.N, nil) lets the call through.
 //
-// What sendfile takes from a file, and what a boot reads, it does not see: bytes that rot are better written
+// What a socket takes from a file, and what a boot reads, it does not see: bytes that rot are better written
 // into the file itself.
 type Fault func(c Call) (n int64, err error)
 

@@ -3,33 +3,35 @@
 import os, statistics
 from here import GB, One, drop, record, rounds, segments, warm
 
-REPEAT = 6  # what is measured is short: both take turns within a round
-with One("--topic", "large:1", *(x for n in range(1, 10) for x in ("--topic", f"small{n}:1"))) as k:
+REPEAT, EACH = 12, 4  # what is measured is short: both take turns within a round, and a small one is used so often
+SMALLS = len(rounds()) * REPEAT // EACH
+with One("--topic", "large:1", *(x for n in range(SMALLS) for x in ("--topic", f"small{n}:1"))) as k:
     got = k.tool("fill", topic="large", bytes=int(GB * 1e9))
     record("large", "Karst", "written to the large partition", GB, "GB", records_per_s=got["records"] / got["seconds"])
     for n in rounds():
-        small = f"small{n}"  # one that is small still
-        k.tool("fill", topic=small, bytes=100_000_000)
-        warm()
-        first = {topic: segments(k, topic)[0] for topic in ("large", small)}
-        p50, wrote, read = ({"large": [], small: []} for _ in range(3))
+        p50, wrote, read = ({"large": [], "small": []} for _ in range(3))
         for repeat in range(REPEAT):
-            for topic in ("large", small) if (n + repeat) % 2 else (small, "large"):
-                p50[topic].append(k.tool("single", topic=topic, count=500)["p50"])
-                wrote[topic].append(k.tool("fill", topic=topic, bytes=30_000_000, batch=1 << 20))
-                with open(first[topic], "rb") as f:  # what is read next lies in the page cache
+            topics = {"large": "large", "small": f"small{((n - 1) * REPEAT + repeat) // EACH}"}
+            if repeat % EACH == 0:  # another one, that is small still
+                k.tool("fill", topic=topics["small"], bytes=100_000_000)
+                warm()
+            for who in ("large", "small") if (n + repeat) % 2 else ("small", "large"):
+                topic = topics[who]
+                p50[who].append(k.tool("single", topic=topic, count=500)["p50"])
+                wrote[who].append(k.tool("fill", topic=topic, bytes=30_000_000, batch=1 << 20))
+                with open(segments(k, topic)[0], "rb") as f:  # what is read next lies in the page cache
                     while f.read(1 << 24):
                         pass
-                read[topic].append(k.tool("fetch", topic=topic, bytes=90_000_000))
-        for topic, who in ("large", "large"), (small, "small"):
-            record("large", who, "append, one at a time, p50", statistics.median(p50[topic]), "ms", n)
+                read[who].append(k.tool("fetch", topic=topic, bytes=90_000_000))
+        for who in ("large", "small"):
+            record("large", who, "append, one at a time, p50", statistics.median(p50[who]), "ms", n)
             for what, all_ in ("append, large batches", wrote), ("fetch of the first 90 MB", read):
-                record("large", who, what, statistics.median(x["bytes"] / x["seconds"] for x in all_[topic]) / 1e6, "MB/s", n)
+                record("large", who, what, statistics.median(x["bytes"] / x["seconds"] for x in all_[who]) / 1e6, "MB/s", n)
     files = segments(k, "large")[:-1]  # the last one is being written to
     for n in rounds():
         warm()
         k.tool("times", topic="large", count=50)
-        got = k.tool("times", topic="large", count=500)
+        got = k.tool("times", topic="large", count=500, twice="true")
         record("large", "Karst", "fetch by time, warm, p99", got["p99"], "ms", n, **got)
         worst = []
         for _ in range(10):

@@ -111,27 +111,20 @@ func (c *conn) drain(vec []core.Ref) {
 	}
 }
 
-// writeAll sends vec in order: memory gathered, file regions by sendfile.
+// writeAll sends vec in order, memory gathered with the file regions behind it.
 func (c *conn) writeAll(vec []core.Ref) error {
 	if c.snd.pending() { // of tryNow, which saw memory only and queued all of it
 		_, err := c.snd.send(true, false)
 		return err
 	}
+	for len(vec) > 0 && vec[len(vec)-1].Len == 0 {
+		vec = vec[:len(vec)-1]
+	}
 	for i := range vec {
 		r := vec[i]
-		if r.Len == 0 {
-			continue
-		}
-		if r.InMemory() {
+		if r.InMemory() || r.Len == 0 {
 			c.snd.add(r.Bytes())
-			continue
-		}
-		if c.snd.pending() {
-			if _, err := c.snd.send(true, true); err != nil {
-				return err
-			}
-		}
-		if err := c.sendRegion(r); err != nil {
+		} else if err := c.sendRegion(r, i < len(vec)-1); err != nil {
 			return err
 		}
 	}
@@ -139,7 +132,7 @@ func (c *conn) writeAll(vec []core.Ref) error {
 	return err
 }
 
-func (c *conn) sendRegion(r core.Ref) error {
+func (c *conn) sendRegion(r core.Ref, more bool) error {
 	if c.t.o.Region == nil {
 		return errShortFile
 	}
@@ -148,10 +141,10 @@ func (c *conn) sendRegion(r core.Ref) error {
 		return errShortFile
 	}
 	defer reg.Release()
-	if err := c.snd.sendfile(reg, r); err != nil {
+	if err := c.snd.region(reg, r, more); err != nil {
 		return err
 	}
-	c.t.Counters.Sendfile.Add(int64(r.Len))
+	c.t.Counters.Files.Add(int64(r.Len))
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package tcp
 
 import (
-	"errors"
 	"net"
 	"runtime"
 	"syscall"
@@ -15,9 +14,7 @@ import (
 
 const iovMax = 1024
 
-var errShortFile = errors.New("a file region cannot be read in full")
-
-// sender writes to one socket without copying and, but for its first growth, without allocating.
+// sender writes to one socket; memory goes out without being copied and, but for its first growth, without allocating.
 // One goroutine at a time uses it.
 type sender struct {
 	raw syscall.RawConn
@@ -30,7 +27,7 @@ type sender struct {
 	wait        bool
 	sent        int64
 	err         error
-	in          int
+	reg         netsim.Region
 	off, left   int64
 	wide        bool
 }
@@ -41,7 +38,7 @@ func newSender(nc *net.TCPConn) (*sender, error) {
 		return nil, err
 	}
 	s := &sender{raw: raw}
-	s.write, s.file = s.onWritable, s.onSendfile
+	s.write, s.file = s.onWritable, s.onRegion
 	return s, nil
 }
 
@@ -120,26 +117,30 @@ func (s *sender) advance(n uint64) {
 
 // streamed is from how many bytes on a region counts as one of many that a reader takes in order: the kernel reads ahead
 // twice as far in such a file. To ask for the region itself (FADV_WILLNEED) was slower, from the disk as from the cache: it
-// waits for what sendfile would have taken meanwhile.
+// waits for what reading would have taken meanwhile.
 const streamed = 256 << 10
 
 // wideBuffer is how many bytes of such regions a socket may hold unsent, of which the kernel makes twice as many: what
 // tcp_wmem lets it grow to by itself on a path with a delay. Without one it stays at a few hundred KiB, and each of
-// them costs a sleep and a wake-up of both ends. The pages are the cache's own.
+// them costs a sleep and a wake-up of both ends.
 const wideBuffer = 2 << 20
 
-// sendfile sends a region of a file, all of it or an error.
-func (s *sender) sendfile(reg netsim.Region, r core.Ref) error {
-	fd, ok := reg.Fd()
-	if !ok {
-		return s.copyFile(reg, r)
-	}
+// region sends a region of a file behind what is queued, all of it or an error; more says that something follows at
+// once. It goes through memory piece by piece, because that was faster than sendfile (docs/decisions/0027).
+func (s *sender) region(reg netsim.Region, r core.Ref, more bool) error {
 	if int64(r.Len) >= streamed {
 		s.widen()
-		_ = unix.Fadvise(fd, 0, 0, unix.FADV_SEQUENTIAL) // a hint: without it the region comes a little slower
+		if fd, ok := reg.Fd(); ok {
+			_ = unix.Fadvise(fd, 0, 0, unix.FADV_SEQUENTIAL) // a hint: without it the region comes a little slower
+		}
 	}
-	s.in, s.off, s.left, s.err = fd, r.Off, int64(r.Len), nil
+	s.reg, s.off, s.left = reg, r.Off, int64(r.Len)
+	s.err, s.wait, s.flags = nil, true, unix.MSG_NOSIGNAL
+	if more {
+		s.flags |= unix.MSG_MORE
+	}
 	err := s.raw.Write(s.file)
+	s.reg = nil
 	if s.err != nil {
 		err = s.err
 	}
@@ -157,21 +158,28 @@ func (s *sender) widen() {
 	})
 }
 
-func (s *sender) onSendfile(fd uintptr) bool {
+// onRegion sends pieces until the socket is full. What it did not take of one is read again when there is room: a reader
+// that is slow, or gone, holds no memory.
+func (s *sender) onRegion(fd uintptr) bool {
 	for s.left > 0 {
-		n, err := unix.Sendfile(int(fd), s.in, &s.off, int(s.left))
-		switch {
-		case err == unix.EAGAIN:
-			return false
-		case err == unix.EINTR:
-		case err != nil:
-			s.err = err
-			return true
-		case n == 0:
+		piece := takePiece(s.left)
+		if n, _ := s.reg.ReadAt(piece.Bytes(), s.off); n < int(piece.Len) {
 			s.err = errShortFile
+			piece.give()
 			return true
-		default:
-			s.left -= int64(n)
+		}
+		s.add(piece.Bytes())
+		room := s.onWritable(fd)
+		sent := int64(piece.Len)
+		if last := len(s.iov) - 1; last >= 0 {
+			sent -= int64(s.iov[last].Len)
+			s.iov[last] = unix.Iovec{}
+			s.iov = s.iov[:last]
+		}
+		s.off, s.left = s.off+sent, s.left-sent
+		piece.give()
+		if !room || s.err != nil {
+			return room
 		}
 	}
 	return true

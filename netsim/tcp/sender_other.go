@@ -3,14 +3,11 @@
 package tcp
 
 import (
-	"errors"
 	"net"
 
 	"github.com/karst-stream/karst/core"
 	"github.com/karst-stream/karst/netsim"
 )
-
-var errShortFile = errors.New("a file region cannot be read in full")
 
 // sender writes to one socket. One goroutine at a time uses it.
 type sender struct {
@@ -41,4 +38,22 @@ func (s *sender) send(wait, _ bool) (int64, error) {
 	return s.bufs.WriteTo(s.nc)
 }
 
-func (s *sender) sendfile(reg netsim.Region, r core.Ref) error { return s.copyFile(reg, r) }
+// region sends a region of a file behind what is queued, all of it or an error.
+func (s *sender) region(reg netsim.Region, r core.Ref, _ bool) error {
+	for at := int64(0); at < int64(r.Len); {
+		piece := takePiece(int64(r.Len) - at)
+		if n, _ := reg.ReadAt(piece.Bytes(), r.Off+at); n < int(piece.Len) {
+			piece.give()
+			return errShortFile
+		}
+		s.add(piece.Bytes())
+		at += int64(piece.Len)
+		_, err := s.send(true, false)
+		piece.give()
+		if err != nil {
+			s.clear()
+			return err
+		}
+	}
+	return nil
+}

@@ -54,7 +54,7 @@ type Counters struct {
 	PeerBytesIn, PeerBytesOut atomic.Int64
 	Frames, PeerFrames        atomic.Int64 // that came in
 	Copied                    atomic.Int64 // bytes copied from memory to memory
-	Sendfile                  atomic.Int64 // bytes that went from the page cache to a socket
+	Files                     atomic.Int64 // bytes that went from files to sockets
 	Conns                     atomic.Int64 // open now
 	Refused                   atomic.Int64 // connections ended for what they sent
 }

@@ -276,7 +276,7 @@ func (x *compactor) follow() {
 				break
 			}
 			b = rest
-			if !batch.CRCValid() && x.wide { // rot on a disk, which sendfile does not see: a client asks again
+			if !batch.CRCValid() && x.wide { // rot on a disk, which a fetch does not see: a client asks again
 				x.f.Counts.Damaged++
 				break
 			}

@@ -284,7 +284,7 @@ func (t *trimmer) judge(b []byte) (next int64) {
 			return next
 		}
 		b = rest
-		if !batch.CRCValid() { // rot on a disk, which sendfile does not see: a client asks again
+		if !batch.CRCValid() { // rot on a disk, which a fetch does not see: a client asks again
 			t.f.Counts.Damaged++
 			return next
 		}

@@ -25,6 +25,7 @@ type flags struct {
 	from       int64
 	count      int
 	keys       int
+	twice      bool
 	file       string
 	since      int64
 	patience   time.Duration
@@ -37,7 +38,8 @@ const usage = `load MODE FLAGS
   ends      the first and the next offset of -partition
   single    -count records, each when the one before is acknowledged
   random    -count fetches of one batch at random offsets
-  times     -count times: the offset of a random time, and a fetch there
+  times     -count times: the offset of a random time, and a fetch there; -twice: each again, when the pages that it
+            needs have been read, and only that counts
   answered  waits until each of -partitions has answered a fetch and a produce; -since is when the clock began, Unix ns;
             -file keeps the offsets that were produced, which the next one fetches
 `
@@ -60,6 +62,7 @@ func main() {
 	fs.Int64Var(&f.from, "from", 0, "offset; -1: the one that comes next, while somebody writes")
 	fs.IntVar(&f.count, "count", 1000, "how often")
 	fs.IntVar(&f.keys, "keys", 0, "so many keys are drawn from; 0: records have none")
+	fs.BoolVar(&f.twice, "twice", false, "of times: count the second time")
 	fs.StringVar(&f.file, "file", "", "path")
 	fs.Int64Var(&f.since, "since", 0, "Unix ns; 0: now")
 	fs.DurationVar(&f.patience, "patience", 60*time.Second, "for whatever must happen")

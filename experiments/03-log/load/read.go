@@ -215,7 +215,15 @@ func cat(ctx context.Context, f *flags) (any, error) {
 			break
 		}
 	}
-	return rate{time.Since(began).Seconds(), got, 0}, cmd.Wait()
+	took := time.Since(began).Seconds()
+	if err := cmd.Wait(); err != nil {
+		return nil, err
+	}
+	cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	return struct {
+		rate
+		CPU float64 `json:"cpu"`
+	}{rate{took, got, 0}, cpu.Seconds()}, nil
 }
 
 func (c *conn) ends(f *flags) (from, to int64, err error) {
@@ -290,9 +298,15 @@ func times(_ context.Context, f *flags) (any, error) {
 		return nil, err
 	}
 	r := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
+	drawn := make([]int64, f.count)
+	for i := range drawn {
+		drawn[i] = first + r.Int64N(max(last-first, 1))
+	}
+	if f.twice {
+		drawn = append(drawn, drawn...)
+	}
 	var all []time.Duration
-	for range f.count {
-		ts := first + r.Int64N(max(last-first, 1))
+	for _, ts := range drawn {
 		began := time.Now()
 		at, found, err := c.offsets(f, ts)
 		if err != nil {
@@ -306,7 +320,7 @@ func times(_ context.Context, f *flags) (any, error) {
 		}
 		all = append(all, time.Since(began))
 	}
-	return spreadOf(all), nil
+	return spreadOf(all[len(all)-f.count:]), nil
 }
 
 // oneRecord is a batch of one record without a producer.
