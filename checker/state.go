@@ -191,6 +191,9 @@ func (s *State) Restarted(n core.NodeID, g core.GroupID, first, last core.Index,
 // Pulled: what a catch-up brings is judged when it is installed.
 func (s *State) Pulled(core.NodeID, core.GroupID, core.NodeID, core.Offset) {}
 
+// Noted is judged by the disk.
+func (s *State) Noted(core.NodeID, core.GroupID, string, int64) {}
+
 // Installed: everything up to i came as whole segments.
 func (s *State) Installed(n core.NodeID, g core.GroupID, i core.Index, t core.Term, end core.Offset) {
 	if s.muted {

@@ -134,6 +134,11 @@ func (o observer) Pulled(n core.NodeID, g core.GroupID, leader core.NodeID, to c
 	o.w.moment(leader, 4)
 }
 
+// Noted comes before a checkpoint speaks of what a catch-up has brought: it must be on the platter (M27c).
+func (o observer) Noted(n core.NodeID, g core.GroupID, path string, size int64) {
+	o.w.noted(o.w.nodes[n], g, path, size)
+}
+
 // Installed comes when raft has the snapshot: what it stands for must be on the platter by then (M27).
 func (o observer) Installed(n core.NodeID, g core.GroupID, i core.Index, t core.Term, end core.Offset) {
 	o.State.Installed(n, g, i, t, end)

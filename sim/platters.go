@@ -52,9 +52,8 @@ func (w *World) groupsOn(d *diskfake.Disk) (groups []journal.Group, err error) {
 }
 
 // installed is told that raft has a snapshot up to end: the segment that holds the batch before it is on the platter.
-// With several directories a file may be in any, and on a dead one.
 func (w *World) installed(n *node, g core.GroupID, end core.Offset) {
-	if w.plan.Liars > 0 || w.plan.Dirs > 1 || w.failed || end == 0 || w.lossy(n) {
+	if end == 0 {
 		return
 	}
 	for _, l := range n.shards {
@@ -62,12 +61,24 @@ func (w *World) installed(n *node, g core.GroupID, end core.Offset) {
 		if !ok {
 			continue
 		}
-		path, size, ok := s.Base(g)
-		if ok && size > 0 && !n.own().OnPlatter(path, 0, size) {
+		if path, size, ok := s.Base(g); ok && w.missing(n, path, size) {
 			w.failAt("I5", "group %d: node %d has installed a snapshot up to offset %d, and some of the %d bytes of %s are not on its platter",
 				g, n.id, end, size, path)
 		}
 	}
+}
+
+// noted is told that a checkpoint will name what a catch-up has brought.
+func (w *World) noted(n *node, g core.GroupID, path string, size int64) {
+	if w.missing(n, path, size) {
+		w.failAt("I5", "group %d: node %d notes a catch-up up to byte %d of %s, and some of them are not on its platter", g, n.id, size, path)
+	}
+}
+
+// missing says that some of the first bytes of a file are not on the platter, as far as that is known: with several
+// directories it may be in any, and on a dead one.
+func (w *World) missing(n *node, path string, size int64) bool {
+	return w.plan.Liars == 0 && w.plan.Dirs == 1 && !w.failed && !w.lossy(n) && size > 0 && !n.own().OnPlatter(path, 0, size)
 }
 
 // settle tells the judge which of the groups that it doubts are there no more: those that no node which

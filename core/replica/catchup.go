@@ -662,9 +662,14 @@ func (r *Replica) endPull() {
 		}
 		s.dirty = false
 		left++
+		r.syncing++ // no checkpoint takes for synced what is not yet
 		op := r.h.NewOp(func(ev *core.Event) {
-			if !r.diskFailed(ev, "syncing "+s.path) {
-				done()
+			if r.diskFailed(ev, "syncing "+s.path) {
+				return
+			}
+			r.syncing--
+			if done(); r.pull != p && r.syncing == 0 {
+				r.pullOn() // another catch-up waited for that
 			}
 		})
 		r.h.FX().Add(core.Effect{Kind: core.SyncFile, File: s.file, Op: op})

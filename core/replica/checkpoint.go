@@ -179,6 +179,11 @@ func (r *Replica) checkpoint() {
 	if r.cut != nil {
 		return // begin again when the journal asks again
 	}
+	if o, a := r.cfg.Observer, r.noted; o != nil && a != nil {
+		if s := r.segment(a.at.seg); s != nil {
+			o.Noted(r.cfg.Node, r.cfg.Group, s.path, a.at.pos)
+		}
+	}
 	r.mark()
 }
 

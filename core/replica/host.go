@@ -92,6 +92,8 @@ type Observer interface {
 	Producers(n core.NodeID, g core.GroupID, applied core.Index, hash det.Hash)
 	// Pulled: a piece of a catch-up was given to the disk of n, up to offset to of the leader's log.
 	Pulled(n core.NodeID, g core.GroupID, leader core.NodeID, to core.Offset)
+	// Noted: a checkpoint will say that a catch-up has brought the first size bytes of path, and what lies before it.
+	Noted(n core.NodeID, g core.GroupID, path string, size int64)
 	Installed(n core.NodeID, g core.GroupID, i core.Index, t core.Term, end core.Offset)
 	Restarted(n core.NodeID, g core.GroupID, first, last core.Index, hard journal.Hard)
 	// Configured: the replica, which is id, votes by conf from index i on. Said at its start, too.

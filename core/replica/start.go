@@ -43,6 +43,7 @@ type Trimmed struct {
 // trim is a Trim that waits for its entry to be committed.
 type trim struct {
 	to   core.Offset // -1: the high watermark, once that is known
+	most core.Offset // where the log ended when this was asked: nothing that came later goes
 	done func(Trimmed)
 }
 
@@ -76,7 +77,7 @@ func (r *Replica) Trim(to core.Offset, done func(Trimmed)) {
 		done(Trimmed{err, -1})
 		return
 	}
-	r.trims = append(r.trims, trim{to, done})
+	r.trims = append(r.trims, trim{to, r.End(), done})
 	r.wake()
 	r.h.Dirty(r)
 }
@@ -90,11 +91,12 @@ func (r *Replica) pumpTrims() {
 	trims := r.trims
 	r.trims = nil
 	for _, t := range trims {
+		most := min(r.high, t.most)
 		if t.to < 0 {
-			t.to = r.high
+			t.to = most
 		}
 		switch {
-		case t.to > r.high:
+		case t.to > most:
 			t.done(Trimmed{OutOfRange, -1})
 		case t.to <= r.start:
 			t.done(Trimmed{OK, r.start})
