@@ -24,7 +24,7 @@ import (
 // after it are dead, and the log ends before it. Bytes are never taken for proof of that: they may rot there.
 //
 // A replica that finds rot while it runs (scrub.go) does the same: it hands over if it leads, stops as if it
-// were paused, fetches, and goes on.
+// were paused, fetches, and goes on. When nothing comes, it goes on at once and fetches later.
 //
 // A journal that has lost records is another matter. Who does not know what it voted can never vote safely
 // under its name again; such a replica stays offline.
@@ -34,6 +34,7 @@ type mend struct {
 	partial []byte // of a batch whose rest is in the next chunk
 	from    core.NodeID
 	term    core.Term
+	heard   core.Mono // when bytes came last, or this began
 	again   det.Timer
 	hard    journal.Hard
 	finish  func() // the rest of the boot
@@ -50,18 +51,24 @@ type hole struct {
 	term  uint64
 }
 
+const (
+	mendPatience = core.Second     // with a leader that gives nothing: it may lead no more
+	mendRest     = 5 * core.Second // before it is asked again, so that there is time for an election
+)
+
 var (
 	markMending  = det.NewMark("mend: a damaged replica fetches what it lost")
 	markMended   = det.NewMark("mend: a damaged replica is whole again")
 	markDeadTail = det.NewMark("mend: a lost batch was never committed, the log ends before it")
 	markPassed   = det.NewMark("mend: what was lost lies below the log start")
+	markShelved  = det.NewMark("mend: the leader was lost meanwhile, the replica took part again")
 	markBadMend  = det.NewMark("mend: the leader's bytes are not those that were lost")
 )
 
 // startMend begins to fetch. The placeholder in opening keeps the boot from being over.
 func (r *Replica) startMend(m *mend) {
 	markMending.Hit()
-	r.mend, m.from = m, core.NoNode
+	r.mend, m.from, m.heard = m, core.NoNode, r.h.Now().Mono
 	r.opening++
 	r.h.Note(4, "msg=\"partition damaged, fetching what is lost from its leader\" partition="+r.cfg.Dir+
 		" holes="+strconv.Itoa(len(m.holes))+" at="+r.lostAt(m.holes[0]).String()+" err="+strconv.Quote(m.why))
@@ -85,12 +92,28 @@ func (r *Replica) askMend() {
 	} else if r.lead != 0 && r.term >= m.term { // one that hands over still leads
 		m.from, m.term = r.lead.Node(), r.term
 	}
+	if r.began && r.h.Now().Mono-m.heard > mendPatience {
+		r.shelveMend()
+		return
+	}
 	if m.from == core.NoNode || m.from == r.cfg.Node || r.h.Full(r.cfg.Node) {
 		return
 	}
 	h := &m.holes[0]
 	r.h.Tell(m.from, r.cfg.Group, Control{Kind: Pull, Term: m.term, Index: core.Index(h.index),
 		Seg: h.seg, Pos: h.pos + int64(len(m.partial)), Gen: r.genAt(h.seg)})
+}
+
+// shelveMend ends the mending of a running replica whose leader gives nothing: it takes part again, and goes on later where it
+// was.
+func (r *Replica) shelveMend() {
+	markShelved.Hit()
+	m := r.mend
+	r.mend = nil
+	r.h.Timers().Stop(&m.again)
+	r.scrub.sick = &m.holes[0]
+	r.h.Timers().Arm(&r.scrub.heal, int64(r.h.Now().Mono+mendRest))
+	r.opened()
 }
 
 // termHere answers a mender's question: the term of the leader's entry at index i, once that cannot
@@ -133,6 +156,7 @@ func (r *Replica) gotMend(from core.NodeID, c Control) {
 	if c.Kind == Refuse || c.Body.Len == 0 && !c.Last {
 		return // not committed there yet, or not known to be; the timer asks again
 	}
+	m.heard = r.h.Now().Mono
 	data := append(m.partial, c.Body.Bytes()...)
 	n := r.checkHole(h, data)
 	if n < 0 {

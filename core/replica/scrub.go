@@ -199,12 +199,13 @@ func (r *Replica) rottenFeed(s *segment, why string) {
 	r.rotten(s, hole{seg: s.base, end: limit, next: s.base}, core.OK)
 }
 
-// healLater stops this replica and mends it; a leader hands over first.
+// healLater stops this replica and mends it; a leader hands over first. Where the leader is lost, the vote of this one may be
+// the one that is missing for another.
 func (r *Replica) healLater() {
 	if r.offline != "" || r.scrub.sick == nil {
 		return
 	}
-	if r.leads || r.cut != nil || r.lead == 0 || r.opening > 0 {
+	if r.leads || r.cut != nil || r.lead == 0 || r.opening > 0 || r.h.Suspect(r.lead.Node()) {
 		if r.leads && r.handing == 0 {
 			r.Transfer()
 		}

@@ -317,3 +317,33 @@ func TestTheScrubberFindsRotAndMendsIt(t *testing.T) {
 		}
 	}
 }
+
+// Who mends takes no part. When the leader that has the bytes is gone, its vote may be the one that is missing for a
+// leader to come: then that is first.
+func TestAReplicaThatMendsVotesWhenNobodyLeads(t *testing.T) {
+	const rot = "scrub: a segment does not hold what was written to it"
+	for _, mending := range []bool{false, true} {
+		h := newHurt(t)
+		h.heal()
+		l := h.led("events", 0)
+		for _, n := range h.nodes {
+			if n != h.sick && n != l {
+				h.kill(n)
+			}
+		}
+		want, found := slices.Clone(h.sick.disk[hurtFirst]), reached(rot)
+		h.rot(hurtFirst, 7)
+		if mending {
+			h.until("it mends", 120*core.Second, func() bool { return h.replica(h.sick).Opening() })
+			h.kill(l)
+		} else {
+			h.kill(l)
+			h.until("the rot is found", 120*core.Second, func() bool { return reached(rot) > found })
+		}
+		h.run(5 * core.Second)
+		h.start(l)
+		h.until("a leader", 20*core.Second, func() bool { return h.replica(l).Leads() || h.replica(h.sick).Leads() })
+		h.until("the segment is as it was", 120*core.Second, func() bool { return bytes.Equal(h.sick.disk[hurtFirst], want) })
+		h.useful()
+	}
+}
