@@ -520,6 +520,9 @@ func (r *Replica) ours(b record.Batch, x tailBatch) (same bool, other uint64) {
 	if mut.On("M27b") {
 		return false, 0
 	}
+	if x.base < r.log.end0 {
+		return true, 0 // committed meanwhile, and not in the window any more
+	}
 	k := sort.Search(len(r.log.notes), func(k int) bool { return r.log.notes[k].end >= x.base })
 	for ; k < len(r.log.notes); k++ {
 		n, i := &r.log.notes[k], r.log.first+uint64(k)
