@@ -565,6 +565,7 @@ func (r *Replica) pullSegment(base core.Offset) *segment {
 }
 
 func (r *Replica) pullNew(base core.Offset, gen uint64) *segment {
+	r.unside(base, gen)
 	if s := r.takeSpareOf(base, gen); s != nil {
 		r.segs = append(r.segs, s)
 		return s

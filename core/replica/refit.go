@@ -35,6 +35,7 @@ var (
 	markGraft    = det.NewMark("refit: a catch-up fetched what compaction has replaced, and went on where the log ends")
 	markForsaken = det.NewMark("refit: what was lost is not to be had in its generation")
 	markRefitted = det.NewMark("refit: a damaged replica took its leader's newer generation")
+	markUnsided  = det.NewMark("refit: what lay beside the log was needed as a part of it")
 	markInFront  = det.NewMark("refit: a replica has carried out what its leader has not")
 )
 
@@ -316,6 +317,18 @@ func (r *Replica) shelve() {
 		}
 	}
 	r.refit.side = left
+}
+
+// unside sets the one aside that lies beside the log and has the name of one that a catch-up is about to write.
+func (r *Replica) unside(base core.Offset, gen uint64) {
+	for i, f := range r.refit.side {
+		if f.s.base == base && f.s.gen == gen {
+			markUnsided.Hit()
+			r.refit.side = append(r.refit.side[:i:i], r.refit.side[i+1:]...)
+			r.setAside(f.s)
+			return
+		}
+	}
 }
 
 // removeFile removes a file that the log does not have. Until that is done none is made in its place.

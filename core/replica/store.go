@@ -106,6 +106,9 @@ func (r *Replica) knownSegment(base core.Offset) *segment { return r.knownOf(bas
 
 func (r *Replica) knownOf(base core.Offset, gen uint64) *segment {
 	now := r.h.Now().Wall
+	for _, f := range r.refit.side {
+		det.That(f.s.base != base || f.s.gen != gen, "replica: no file is opened twice")
+	}
 	return &segment{base: base, gen: gen, file: r.h.NewFile(), path: seg.PathOf(r.cfg.Dir, base, gen), times: noTimes, made: now, touched: now}
 }
 
