@@ -129,6 +129,7 @@ const MaxDirs = 16
 type Effect struct {
 	Kind  EffectKind
 	Sync  bool
+	Bare  bool // Read: nothing is read ahead, because what follows is not wanted soon
 	Shard ShardID
 	Node  NodeID
 	Conn  ConnID

@@ -39,7 +39,7 @@ import (
 // See docs/decisions/0021-compaction-at-work.md and docs/decisions/0025-compaction-of-several-replicas.md.
 
 const (
-	sweepBytes = 512 << 10       // of a segment that are read at a time
+	sweepBytes = 128 << 10       // of a segment that are read at a time, and that keep a core busy
 	sweepSync  = 8 << 20         // of a new file that are written before a sync: one of all would be in everybody's way
 	sweepRetry = 5 * core.Second // after the disk did not take what was written
 )
@@ -394,7 +394,7 @@ func (r *Replica) sweepOn(w *sweep) {
 			r.sweepPiece(w, ev.Body.Retain())
 		}
 	})
-	r.h.FX().Add(core.Effect{Kind: core.Read, File: s.file, Off: pos, N: size, Op: op})
+	r.h.FX().Add(core.Effect{Kind: core.Read, Bare: true, File: s.file, Off: pos, N: size, Op: op})
 }
 
 // SweepOn ends the pause of a compaction.

@@ -191,12 +191,16 @@ func (d *device) timed(path string, sync func() error) error {
 // maxRead bounds one Read: a shard asks for index pages and journal pieces, not for files.
 const maxRead = 64 << 20
 
-func (d *device) read(f *file, off, n int64) (core.Ref, core.Errno) {
+func (d *device) read(f *file, off, n int64, bare bool) (core.Ref, core.Errno) {
 	det.That(n >= 0 && n <= maxRead, "posix: a read is of 0 to 64 MiB")
 	if err := d.enter(); err != nil {
 		return core.Ref{}, core.ErrIO
 	}
 	defer d.leave()
+	if bare {
+		readahead(f.fd, false)
+		defer readahead(f.fd, true)
+	}
 	r := core.NewRef(int(n))
 	m, err := d.fault.readAll(f, r.Bytes(), off)
 	if err != nil {

@@ -169,7 +169,7 @@ func TestShortCalls(t *testing.T) {
 	if ev := do(d, done, core.Effect{Kind: core.Write, Sync: true, File: id}, "a batch of bytes"); ev.Err != core.OK {
 		t.Fatal(ev.Err)
 	}
-	ev := do(d, done, core.Effect{Kind: core.Read, File: id, N: 20}, "")
+	ev := do(d, done, core.Effect{Kind: core.Read, Bare: true, File: id, N: 20}, "")
 	if ev.Err != core.ErrShort || string(ev.Body.Bytes()) != "a batch of bytes" {
 		t.Errorf("%v %q", ev.Err, ev.Body.Bytes())
 	}

@@ -39,5 +39,8 @@ func reserve(int, int64, int64) error { return nil }
 // writeback does nothing here: the kernel begins when it likes.
 func writeback(int, int64, int64) {}
 
+// readahead is Linux's business.
+func readahead(int, bool) {}
+
 // syncVolume: there is no call that syncs a volume and says how it went.
 func syncVolume(int) bool { return false }

@@ -59,6 +59,15 @@ func reserve(fd int, off, n int64) error {
 // writeback has the kernel begin to write n bytes at off and does not wait for it.
 func writeback(fd int, off, n int64) { _ = unix.SyncFileRange(fd, off, n, unix.SYNC_FILE_RANGE_WRITE) }
 
+// readahead says whether the kernel may read more of a file than it is asked for. A hint.
+func readahead(fd int, on bool) {
+	advice := unix.FADV_RANDOM
+	if on {
+		advice = unix.FADV_NORMAL
+	}
+	_ = unix.Fadvise(fd, 0, 0, advice)
+}
+
 // syncVolume makes everything on the file system of fd durable. False: it could not, or the kernel is one of before 5.8,
 // which says nothing of writes that failed (syncfs(2)): then each file is to be synced.
 func syncVolume(fd int) bool {

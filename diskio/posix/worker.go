@@ -11,6 +11,7 @@ import (
 type op struct {
 	kind   core.EffectKind
 	sync   bool
+	bare   bool
 	err    core.Errno
 	f      *file
 	off    int64
@@ -59,7 +60,7 @@ func (w *worker) add(e *core.Effect, f *file, vec []core.Ref) {
 	q := &w.queue
 	lo := int32(len(q.refs))
 	q.refs = append(q.refs, vec...)
-	q.ops = append(q.ops, op{kind: e.Kind, sync: e.Sync, f: f, off: e.Off, n: e.N, id: e.Op,
+	q.ops = append(q.ops, op{kind: e.Kind, sync: e.Sync, bare: e.Bare, f: f, off: e.Off, n: e.N, id: e.Op,
 		lo: lo, hi: int32(len(q.refs)), next: -1})
 	w.mu.Unlock()
 }
@@ -233,7 +234,7 @@ func (w *worker) other(f *file, o *op) {
 	case core.SyncFile:
 		o.sync = true
 	case core.Read:
-		o.body, o.err = w.d.dev.read(f, o.off, o.n)
+		o.body, o.err = w.d.dev.read(f, o.off, o.n, o.bare)
 		o.n, o.sync = int64(o.body.Len), false
 	case core.Remove:
 		o.err = w.d.remove(f)
