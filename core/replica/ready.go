@@ -285,6 +285,7 @@ func (r *Replica) truncate(i uint64) {
 	det.That(i > r.commit, "I9: a committed entry is never truncated")
 	det.That(i >= r.log.first, "replica: truncation below the window")
 	r.dropFill(i)
+	r.shorten(i)
 	at := r.log.after(i - 1)
 	touched := false
 	for k := i; k <= r.log.last(); k++ {

@@ -131,6 +131,7 @@ type Replica struct {
 	part     raftpb.Message      // ... and of send
 	bodies   []core.Ref
 	fill     []filling // batches that rode in the journal and are not yet in their segment
+	spans    []*span   // writes of entries to segments that are under way
 	fillSize int64
 	cut      *cut
 	high     core.Offset // high watermark

@@ -153,3 +153,27 @@ func TestABatchIsMendedInPieces(t *testing.T) {
 		t.Errorf("%d of %d bytes were written, %d mends, %d holes are left", written, len(b), r.Mended(), len(r.mend.holes))
 	}
 }
+
+// A write that is under way when the end of what it writes is cut off has still written the rest.
+func TestAWriteWhoseEndIsCutOffIsWritten(t *testing.T) {
+	r := &Replica{log: &window{first: 5}}
+	for _, term := range []uint64{1, 1, 3, 3} {
+		r.log.ents = append(r.log.ents, raftpb.Entry{Term: term})
+		r.log.notes = append(r.log.notes, note{batch: true, issued: true})
+	}
+	all, tail := r.writing(5, 8, 3), r.writing(7, 8, 3)
+	r.shorten(7)
+	r.log.keep(2)
+	r.log.ents = append(r.log.ents, raftpb.Entry{Term: 2}) // of a leader that did not have them
+	r.log.notes = append(r.log.notes, note{batch: true, issued: true})
+	r.written(tail)
+	r.written(all)
+	for i, want := range []bool{true, true, false} {
+		if r.log.notes[i].written != want {
+			t.Errorf("entry %d is written: %v", 5+i, !want)
+		}
+	}
+	if len(r.spans) != 0 {
+		t.Errorf("%d writes are under way", len(r.spans))
+	}
+}

@@ -217,13 +217,13 @@ func (r *Replica) writeRun(w *run, a *appending) {
 		return
 	}
 	s := r.segment(w.at.seg)
-	first, last, term := w.first, w.last, w.term
+	span := r.writing(w.first, w.last, w.term)
 	a.ops++
 	op := r.h.NewOp(func(ev *core.Event) {
 		if r.diskFailed(ev, "writing "+s.path) {
 			return
 		}
-		r.written(first, last, term)
+		r.written(span)
 		a.ops--
 		r.finishAppends()
 	})
@@ -232,15 +232,41 @@ func (r *Replica) writeRun(w *run, a *appending) {
 	w.vec = w.vec[:0]
 }
 
-// written marks entries whose bytes are in the segment file. The last one's term proves that the
-// entries are the same ones: equal (index, term) means an equal log before it.
-func (r *Replica) written(first, last, term uint64) {
-	if last > r.log.last() || last < r.log.first || r.log.ents[last-r.log.first].Term != term {
+// span is a write of entries that is under way. The last one's term proves that they are the same ones when it is done:
+// equal (index, term) means an equal log before it.
+type span struct{ first, last, term uint64 }
+
+// writing is told of a write that is asked for.
+func (r *Replica) writing(first, last, term uint64) *span {
+	s := &span{first, last, term}
+	r.spans = append(r.spans, s)
+	return s
+}
+
+// written marks entries whose bytes are in the segment file.
+func (r *Replica) written(s *span) {
+	if k := slices.Index(r.spans, s); k >= 0 {
+		r.spans = slices.Delete(r.spans, k, k+1)
+	}
+	if s.last > r.log.last() || s.last < max(s.first, r.log.first) || r.log.ents[s.last-r.log.first].Term != s.term {
 		return
 	}
-	for i := max(first, r.log.first); i <= last; i++ {
+	for i := max(s.first, r.log.first); i <= s.last; i++ {
 		if n := r.log.note(i); n.batch {
 			n.written = true
+		}
+	}
+}
+
+// shorten is told, before entry i and all behind it go, that writes under way are of what stays only.
+func (r *Replica) shorten(i uint64) {
+	for _, s := range r.spans {
+		if s.last < i {
+			continue
+		}
+		s.last, s.term = i-1, 0
+		if t, err := r.log.Term(i - 1); err == nil {
+			s.term = t
 		}
 	}
 }
@@ -266,9 +292,10 @@ func (r *Replica) flushFill() {
 				r.log.note(f.index).issued = true
 			}
 		}
+		span := r.writing(first, last, term)
 		op := r.h.NewOp(func(ev *core.Event) {
 			if !r.diskFailed(ev, "writing "+s.path) {
-				r.written(first, last, term)
+				r.written(span)
 				r.shedSoon()
 			}
 		})
