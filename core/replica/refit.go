@@ -248,7 +248,7 @@ func (r *Replica) gotFile(from core.NodeID, c Control) {
 		r.fetchOn(x)
 		return
 	}
-	x.inWrite = n
+	x.inWrite, f.synced = n, false // it may have been whole for an earlier offer
 	op := r.h.NewOp(func(ev *core.Event) {
 		if !r.diskFailed(ev, "writing "+f.s.path) {
 			x.inWrite = 0
