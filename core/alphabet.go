@@ -178,6 +178,19 @@ func (fx *Effects) Add(e Effect, vec ...Ref) {
 // Vec is the Refs of one effect of the list.
 func (fx *Effects) Vec(e *Effect) []Ref { return fx.refs[e.lo:e.hi] }
 
+// Release gives back the memory of one effect of the list, which nobody carries out. Mail keeps its own: only who
+// reads it knows what it holds.
+func (fx *Effects) Release(e *Effect) {
+	for _, r := range fx.Vec(e) {
+		r.Release()
+	}
+	if e.Job != nil {
+		for _, r := range e.Job.In {
+			r.Release()
+		}
+	}
+}
+
 // Size is how many bytes a vector names.
 func Size(vec []Ref) (n int64) {
 	for i := range vec {

@@ -86,14 +86,9 @@ func (w *World) burn(n *node, s core.ShardID, rest []core.Effect) bool {
 	w.line("boundary", n.id, 0, 0, 0, nil)
 	w.result.Faults[Boundary]++
 	for i := range rest { // what holds memory beside its Refs gives it back to its reader, see lastLetters
-		switch e := &rest[i]; e.Kind {
-		case core.MailOut:
+		if e := &rest[i]; e.Kind == core.MailOut {
 			pair := int(s)*len(n.shards) + int(e.Shard)
 			n.mail[pair] = append(n.mail[pair], e.Mail)
-		case core.Run:
-			for _, r := range e.Job.In {
-				r.Release()
-			}
 		}
 	}
 	w.stop(n, w.faults.Chance(1, 2))

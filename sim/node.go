@@ -171,9 +171,7 @@ func (w *World) lastLetters(n *node) {
 			w.run(n, core.ShardID(s), l.m, letters, &fx)
 			for i := range fx.List {
 				e := &fx.List[i]
-				for _, r := range fx.Vec(e) {
-					r.Release()
-				}
+				fx.Release(e)
 				if e.Kind == core.MailOut {
 					pair := s*len(n.shards) + int(e.Shard)
 					n.mail[pair] = append(n.mail[pair], e.Mail)
@@ -239,15 +237,11 @@ func (w *World) step(n *node, s core.ShardID) {
 	life := n.life
 	for i := range w.fx.List {
 		if n.life != life || !n.alive {
-			for _, r := range w.fx.Vec(&w.fx.List[i]) {
-				r.Release()
-			}
+			w.fx.Release(&w.fx.List[i])
 			continue
 		}
 		if n.fuse > 0 && w.burn(n, s, w.fx.List[i:]) {
-			for _, r := range w.fx.Vec(&w.fx.List[i]) {
-				r.Release()
-			}
+			w.fx.Release(&w.fx.List[i])
 			continue
 		}
 		w.effect(n, s, &w.fx.List[i])

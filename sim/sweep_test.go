@@ -12,7 +12,7 @@ import (
 
 // What a sweep comes to does not depend on who plays its seeds, nor on how often.
 func TestSweepsAddUp(t *testing.T) {
-	opts := SweepOptions{Options: Options{For: core.Second}, Workers: 1, JudgeFrom: 50}
+	opts := SweepOptions{Options: Options{For: core.Second}, Workers: 1, JudgeFrom: 50, Alone: true}
 	var looks []int64
 	opts.Each = func(so *Summary) bool {
 		looks = append(looks, so.Seeds)
@@ -89,6 +89,34 @@ func TestThinSweepsFail(t *testing.T) {
 		if got := len(s.sum.Failures) > 0; got != x.fails || got && !strings.Contains(s.sum.Failures[0].Why, "too little happened") {
 			t.Errorf("%d of %d seeds drawn again: %v", x.redrawn, x.seeds, s.sum.Failures)
 		}
+	}
+}
+
+// A buffer that nobody released fails a sweep of any length, unless something else may have taken it.
+func TestBuffersThatAreLeftFailASweep(t *testing.T) {
+	for _, x := range []struct {
+		opts  SweepOptions
+		cut   bool
+		fails bool
+	}{
+		{SweepOptions{JudgeFrom: 50, Alone: true}, false, true},
+		{SweepOptions{JudgeFrom: 50}, false, false},
+		{SweepOptions{JudgeFrom: 50, Alone: true}, true, false},
+		{SweepOptions{JudgeFrom: 50, Alone: true, Options: Options{Liars: 1}}, false, false},
+	} {
+		s := sweeper{opts: x.opts, cutShort: x.cut, sum: Summary{Seeds: 1}}
+		s.judge(2)
+		if got := len(s.sum.Failures) > 0; got != x.fails {
+			t.Errorf("%+v: %v", x.opts, s.sum.Failures)
+		}
+	}
+}
+
+// What a press holds is given back when its process dies before a worker has it.
+func TestADyingProcessGivesBackWhatItsJobsHold(t *testing.T) {
+	s := Sweep(1028027, 1028027, SweepOptions{Options: Options{For: 10 * core.Second}, Workers: 1, JudgeFrom: 50, Alone: true})
+	if len(s.Failures) > 0 {
+		t.Error(s.Failures[0].Why)
 	}
 }
 

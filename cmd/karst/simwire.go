@@ -48,7 +48,7 @@ func (s *simFlags) show(c *cobra.Command, trace bool, one func(sim.Options) sim.
 		return s.traced(c, one)
 	}
 	live := term.IsTerminal(int(os.Stderr.Fd()))
-	sum := many(sim.SweepOptions{Options: s.options(c, nil), Twice: s.twice, JudgeFrom: judgeFrom,
+	sum := many(sim.SweepOptions{Options: s.options(c, nil), Twice: s.twice, JudgeFrom: judgeFrom, Alone: true,
 		Each: func(so *sim.Summary) bool {
 			if live {
 				fmt.Fprintf(os.Stderr, "\r\x1b[2K%d seeds, %.0f virtual s, %d batches", so.Seeds, virtual(so).Seconds(), so.Acked)

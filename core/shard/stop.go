@@ -94,8 +94,6 @@ func (s *Shard) Abandon() {
 	}
 	s.disk.abandon()
 	for i := range s.fx.List {
-		for _, r := range s.fx.Vec(&s.fx.List[i]) {
-			r.Release()
-		}
+		s.fx.Release(&s.fx.List[i])
 	}
 }
