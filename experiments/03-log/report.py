@@ -27,6 +27,7 @@ RATIOS = [  # experiment, (metric, who), (metric, who), relation, limit
     ("fetch", ("from the page cache", "Karst"), ("from the page cache", "cat"), ">=", 0.8),
     ("fetch", ("in the window", "Karst"), ("from the page cache", "cat"), ">=", 0.8),
     ("fetch", ("cold", "Karst"), ("cold", "disk"), ">=", 0.8),
+    ("fetch", ("cold", "Karst"), ("cold", "cat"), ">=", 0.8),
     ("large", ("append, large batches", "large"), ("append, large batches", "small"), WITHIN, 0.1),
     ("large", ("append, one at a time, p50", "large"), ("append, one at a time, p50", "small"), WITHIN, 0.1),
     ("large", ("fetch of the first 90 MB", "large"), ("fetch of the first 90 MB", "small"), WITHIN, 0.1),

@@ -23,6 +23,7 @@ type flags struct {
 	batch      int
 	bytes      int64
 	from       int64
+	lap        int64
 	count      int
 	keys       int
 	twice      bool
@@ -33,7 +34,8 @@ type flags struct {
 
 const usage = `load MODE FLAGS
   fill      writes -bytes of values of -size to -partition, or to each of -partitions in turn, in batches of -batch
-  fetch     one connection reads -bytes of -partition from offset -from on, counts them and decodes nothing
+  fetch     one connection reads -bytes of -partition from offset -from on, counts them and decodes nothing; -lap: and
+            begins anew there after so many
   cat       the same reader at the other end of "cat -file"
   ends      the first and the next offset of -partition
   single    -count records, each when the one before is acknowledged
@@ -60,6 +62,7 @@ func main() {
 	fs.IntVar(&f.batch, "batch", 1<<20, "largest batch in bytes")
 	fs.Int64Var(&f.bytes, "bytes", 1<<30, "how much")
 	fs.Int64Var(&f.from, "from", 0, "offset; -1: the one that comes next, while somebody writes")
+	fs.Int64Var(&f.lap, "lap", 0, "bytes; 0: no laps")
 	fs.IntVar(&f.count, "count", 1000, "how often")
 	fs.IntVar(&f.keys, "keys", 0, "so many keys are drawn from; 0: records have none")
 	fs.BoolVar(&f.twice, "twice", false, "of times: count the second time")

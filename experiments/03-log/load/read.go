@@ -157,8 +157,11 @@ func fetch(_ context.Context, f *flags) (any, error) {
 			return nil, err
 		}
 	}
-	began, got := time.Now(), int64(0)
+	began, got, lap := time.Now(), int64(0), int64(0)
 	for got < f.bytes {
+		if f.lap > 0 && lap >= f.lap {
+			next, lap = f.from, 0
+		}
 		n, err := c.ask(fetchOf(f, next, 16<<20))
 		if err != nil {
 			return nil, err
@@ -174,7 +177,7 @@ func fetch(_ context.Context, f *flags) (any, error) {
 		if after < 0 && f.from >= 0 {
 			break
 		}
-		next, got = max(next, after), got+int64(size)
+		next, got, lap = max(next, after), got+int64(size), lap+int64(size)
 	}
 	return rate{time.Since(began).Seconds(), got, next - f.from}, nil
 }
