@@ -2,7 +2,11 @@ package tcp
 
 import (
 	"net"
+	"os"
 	"runtime"
+	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -147,16 +151,29 @@ func (s *sender) region(reg netsim.Region, r core.Ref, more bool) error {
 	return err
 }
 
-// widen asks once for the larger buffer. A kernel that refuses leaves the usual one.
+// widen asks once for the larger buffer. Where net.core.wmem_max allows less, the buffer stays the one that grows by
+// itself: to ask would fix it at less than that.
 func (s *sender) widen() {
 	if s.wide {
 		return
 	}
 	s.wide = true
+	if !mayWiden() {
+		return
+	}
 	_ = s.raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, wideBuffer)
 	})
 }
+
+var mayWiden = sync.OnceValue(func() bool {
+	b, err := os.ReadFile("/proc/sys/net/core/wmem_max")
+	if err != nil {
+		return false
+	}
+	most, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	return err == nil && most >= wideBuffer
+})
 
 // onRegion sends pieces until the socket is full. What it did not take of one is read again when there is room: a reader
 // that is slow, or gone, holds no memory.
