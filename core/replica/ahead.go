@@ -114,7 +114,8 @@ func (r *Replica) pullMarked() {
 		return
 	}
 	if p.buried {
-		p.dead, p.buried, p.proving, p.begun, p.low, p.partial = 0, false, false, false, 0, nil
+		p.dead, p.buried, p.proving, p.begun, p.low, p.partial, p.want = 0, false, false, false, 0, nil, 0
+		r.landed(p, p.held-p.inWrite) // it may begin anew with whole files, which need memory of their own
 		r.startPull(p)
 		return
 	}

@@ -355,7 +355,7 @@ func (r *Replica) ask() {
 	r.h.Toll(r, r.inLane(), func(n int64) {
 		p.tolled = false
 		p.held += n
-		if r.pull != p || r.offline != "" || r.opening > 0 || p.synced || p.dead > 0 {
+		if r.pull != p || r.offline != "" || r.opening > 0 || p.synced || p.dead > 0 || !p.begun {
 			r.landed(p, p.held-p.inWrite)
 			return
 		}

@@ -107,6 +107,22 @@ func (r *Replica) sendOne(m *raftpb.Message, bodies []core.Ref) bool {
 	return false
 }
 
+// indispensable is how many entries of an append a follower takes that has no room: those that it has; and one more when nothing
+// here waits for its commit, or only what an earlier leader appended. That can only be committed together with an
+// entry of this leader (Raft, section 5.4.2), for which there must be room then.
+func (r *Replica) indispensable(m *raftpb.Message) int {
+	k, last := 0, r.log.last()
+	for ; k < len(m.Entries) && m.Entries[k].Index <= last; k++ {
+		if t, err := r.log.Term(m.Entries[k].Index); err == nil && t != m.Entries[k].Term {
+			break
+		}
+	}
+	if t, err := r.log.Term(last); k < len(m.Entries) && (last == r.commit || err == nil && t < m.Term) {
+		k++
+	}
+	return k
+}
+
 // Recv takes a message of a peer; body holds the batches of its entries, end to end. It borrows body.
 func (r *Replica) Recv(m *raftpb.Message, body core.Ref) {
 	if r.offline != "" || r.opening > 0 || !r.began || m.To != uint64(r.cfg.ID) || !r.sane(m) {
@@ -120,13 +136,10 @@ func (r *Replica) Recv(m *raftpb.Message, body core.Ref) {
 	switch m.Type {
 	case raftpb.MsgApp:
 		if len(m.Entries) > 0 && r.h.Window().Bytes > 2*r.h.Window().MaxBytes {
-			// No room. What it says of the commit index is taken, because that makes room; and one entry
-			// when nothing here waits for its commit, so that no group starves.
+			// No room. What it says of the commit index is taken, because that makes room, and as many entries
+			// as no group can do without.
 			markWindowFull.Hit()
-			keep := 0
-			if r.log.last() == r.commit {
-				keep = 1
-			}
+			keep := r.indispensable(m)
 			m.Entries = m.Entries[:keep]
 			body = body.Slice(0, min(body.Len, batchBytes(m.Entries)))
 		}
