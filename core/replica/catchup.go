@@ -306,14 +306,17 @@ func (r *Replica) armPull(p *pull) {
 		}
 		if !p.begun && !p.fit {
 			r.startPull(p)
-		} else if !p.fit && r.h.Now().Mono-p.askedAt >= pullRetry && !p.tolled && !r.h.Suspect(p.from) {
+		} else if !p.fit && r.h.Now().Mono-p.askedAt >= pullRetry && !p.tolled {
 			// A leader that is silent may lead still, and raft there waits for us. Another one's first
-			// append ends this.
+			// append ends this. Until then others have the memory.
 			if p.want > 0 {
 				markPullLost.Hit()
 			}
 			p.want = 0
-			r.pullOn()
+			r.landed(p, p.held-p.inWrite)
+			if !r.h.Suspect(p.from) {
+				r.pullOn()
+			}
 		}
 		if r.pull == p {
 			r.armPull(p)
@@ -347,10 +350,10 @@ func (r *Replica) ask() {
 		return
 	}
 	p.askedAt = r.h.Now().Mono
-	if r.h.Full(r.cfg.Node) {
-		return // what came would wait for room in memory; the retry asks again
-	}
 	r.landed(p, p.held-p.inWrite)
+	if r.h.Full(r.cfg.Node) {
+		return // what came would wait for room on the disk; the retry asks again
+	}
 	p.tolled = true
 	r.h.Toll(r, r.inLane(), func(n int64) {
 		p.tolled = false

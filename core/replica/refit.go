@@ -183,12 +183,12 @@ func (r *Replica) askFile(x *fetch, w file, f *fetched) {
 		return
 	}
 	x.askedAt = r.h.Now().Mono
-	if r.h.Full(r.cfg.Node) {
-		return // the retry asks again
-	}
 	if x.held > 0 {
 		r.h.Landed(x.held)
 		x.held = 0
+	}
+	if r.h.Full(r.cfg.Node) {
+		return // the retry asks again
 	}
 	x.tolled = true
 	r.h.Toll(r, r.inLane(), func(n int64) {

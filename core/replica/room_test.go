@@ -59,6 +59,38 @@ func TestACatchUpThatBeginsAnewHoldsNoMemory(t *testing.T) {
 	}
 }
 
+// Nor does one hold memory that waits for room on the disk, or for a leader that is silent.
+func TestACatchUpThatWaitsHoldsNoMemory(t *testing.T) {
+	h := &landing{}
+	h.full, h.suspect = 1, 2
+	r := &Replica{h: h, cfg: Config{Node: 1}, log: &window{}}
+	r.pull = &pull{begun: true, to: snapData{end: 9}, held: 5000, inWrite: 1000}
+	r.ask()
+	if h.landed != 4000 || h.grant != nil {
+		t.Errorf("without room on the disk %d bytes are given back", h.landed)
+	}
+	x := &fetch{held: 3000, wants: []file{{size: 9}}}
+	r.refit.fetch = x
+	r.askFile(x, x.wants[0], &fetched{})
+	if h.landed != 7000 || x.held != 0 || h.grant != nil {
+		t.Errorf("then %d", h.landed)
+	}
+	h.full = 9
+	r.pull = &pull{from: 2, begun: true, to: snapData{end: 9}, held: 5000, want: 5000}
+	r.armPull(r.pull)
+	h.now = pullRetry
+	h.timers.Run(int64(h.now))
+	if p := r.pull; h.landed != 12000 || p.held != 0 || p.want != 0 || h.grant != nil {
+		t.Errorf("a leader is silent, and %d bytes are held, %d awaited", p.held, p.want)
+	}
+	h.suspect = 9
+	h.now += pullRetry
+	h.timers.Run(int64(h.now))
+	if h.grant == nil {
+		t.Error("it is heard again, and not asked")
+	}
+}
+
 // landing counts the memory that is given back, and grants when the test says so.
 type landing struct {
 	giver
@@ -68,3 +100,4 @@ type landing struct {
 
 func (h *landing) Landed(n int64)                         { h.landed += n }
 func (h *landing) Toll(_ *Replica, _ Lane, f func(int64)) { h.grant = f }
+func (h *landing) PullSync() int64                        { return 1 << 20 }
