@@ -93,7 +93,7 @@ func (r *Replica) Scrub() bool {
 		next, pos := x.scan.End()
 		r.rotten(s, hole{seg: s.base, pos: pos, end: limit, next: next}, ev.Err)
 	})
-	r.h.FX().Add(core.Effect{Kind: core.Read, File: s.file, Off: at, N: n, Op: op})
+	r.h.FX().Add(core.Effect{Kind: core.Read, Bare: !x.urgent, File: s.file, Off: at, N: n, Op: op})
 	return true
 }
 

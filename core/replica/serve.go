@@ -20,11 +20,11 @@ func (r *Replica) servePull(from core.NodeID, c Control) {
 		if m := r.matchedOn(from); m != nil && m.offers > 0 {
 			m.pulls = r.h.Now().Mono
 		}
-		r.serveChunk(from, c, min(max(int64(c.Next), 1), chunkBytes), func() {})
+		r.serveChunk(from, c, min(max(int64(c.Next), 1), chunkBytes), true, func() {})
 		return
 	}
 	if c.Next <= 0 {
-		r.serveChunk(from, c, chunkBytes, func() {})
+		r.serveChunk(from, c, chunkBytes, true, func() {})
 		return
 	}
 	m := r.matchedOn(from)
@@ -70,7 +70,11 @@ func (r *Replica) tollPull(from core.NodeID) {
 // serve sends chunks of n bytes together, over the ends of segments. A segment is read when the one before it has
 // been: reads of one file end in order, those of two do not. then, unless it is nil, is told what is left of the Pull,
 // nothing when its bytes are not here.
+//
+// Who asks for no more than a chunk is under a throttle, and the kernel is not to read ahead for it: its window, 8 MiB on
+// some machines, is a burst that every journal's syncs wait behind.
 func (r *Replica) serve(from core.NodeID, c Control, n int64, then func(left Control)) {
+	bare := n <= chunkBytes
 	over := func(next core.Offset) {
 		switch {
 		case n > 0 && next > 0 && r.opening == 0 && r.leads:
@@ -82,7 +86,7 @@ func (r *Replica) serve(from core.NodeID, c Control, n int64, then func(left Con
 	}
 	for {
 		last, next, got := false, core.Offset(0), int64(0)
-		got, next = r.serveChunk(from, c, min(n, chunkBytes), func() {
+		got, next = r.serveChunk(from, c, min(n, chunkBytes), bare, func() {
 			if last {
 				over(next)
 			}
@@ -106,7 +110,7 @@ func (r *Replica) serve(from core.NodeID, c Control, n int64, then func(left Con
 
 // serveChunk sends up to most bytes from c.Pos of a segment. It says how many, or -1 when there are none; next is the
 // segment that follows when these are the last. sent is called in a later step when they are on their way.
-func (r *Replica) serveChunk(from core.NodeID, c Control, most int64, sent func()) (n int64, next core.Offset) {
+func (r *Replica) serveChunk(from core.NodeID, c Control, most int64, bare bool, sent func()) (n int64, next core.Offset) {
 	s := r.serves(c)
 	if !r.leads || c.Term != r.term || s == nil || c.Pos < 0 {
 		r.refusePull(from, c)
@@ -148,7 +152,7 @@ func (r *Replica) serveChunk(from core.NodeID, c Control, most int64, sent func(
 			sent()
 		}
 	})
-	r.h.FX().Add(core.Effect{Kind: core.Read, File: s.file, Off: c.Pos, N: n, Op: op})
+	r.h.FX().Add(core.Effect{Kind: core.Read, Bare: bare, File: s.file, Off: c.Pos, N: n, Op: op})
 	return n, next
 }
 
