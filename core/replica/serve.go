@@ -71,8 +71,8 @@ func (r *Replica) tollPull(from core.NodeID) {
 // been: reads of one file end in order, those of two do not. then, unless it is nil, is told what is left of the Pull,
 // nothing when its bytes are not here.
 //
-// Who asks for no more than a chunk is under a throttle, and the kernel is not to read ahead for it: its window, 8 MiB on
-// some machines, is a burst that every journal's syncs wait behind.
+// Who asks for no more than a chunk is under a throttle, and the kernel is not to read ahead for it (bare): its window, 8 MiB
+// on some machines, is a burst that every journal's syncs wait behind. Pulls by file (byFile) ask for a chunk at any pace.
 func (r *Replica) serve(from core.NodeID, c Control, n int64, then func(left Control)) {
 	bare := n <= chunkBytes
 	over := func(next core.Offset) {
