@@ -33,7 +33,8 @@ type op struct {
 	file core.FileID
 	off  int64
 	n    int64
-	over int64 // how far its file was synced when it was asked for
+	over int64     // how far its file was synced when it was asked for
+	from core.Mono // when it begins
 	due  core.Mono
 	id   core.OpID
 	path string
@@ -97,18 +98,31 @@ func (d *Disk) Submit(now core.Mono, e *core.Effect, vec []core.Ref) core.Mono {
 	if o.over = 0; h.f != nil {
 		o.over = h.f.proof.synced
 	}
-	h.queue = append(h.queue, o)
 	took := core.Mono(d.rng.Between(int64(d.Latency.Min), int64(d.Latency.Max)))
 	if !o.sync && o.kind == core.Write {
 		took /= 16 // the page cache
 	}
-	h.due = max(h.due, now, d.stalled) + took*core.Mono(max(d.Latency.Slow, 1))
+	o.from = max(h.due, now, d.stalled)
+	if n := len(h.queue); n > 0 && o.joins(h.queue[n-1], now) {
+		o.from, took = h.queue[n-1].from, 0
+	}
+	h.queue = append(h.queue, o)
+	h.due = max(o.from, h.due) + took*core.Mono(max(d.Latency.Slow, 1))
 	o.due = h.due
 	if o.due-now >= Unsaid/8 {
 		d.late = max(d.late, o.due)
 	}
 	return h.due
 }
+
+// joins says whether o shares the sync of the operation before it: that one has not begun, and a driver
+// writes all that waits, then syncs once. Without it a disk that was slow for a while would stay behind
+// by as many syncs as were asked for meanwhile.
+func (o *op) joins(last *op, now core.Mono) bool {
+	return o.syncs() && last.syncs() && last.from > now
+}
+
+func (o *op) syncs() bool { return o.kind == core.SyncFile || o.kind == core.Write && o.sync }
 
 func (d *Disk) take() *op {
 	if n := len(d.spare); n > 0 {

@@ -265,3 +265,40 @@ func TestOrder(t *testing.T) {
 		}
 	}
 }
+
+// Syncs that wait behind one that runs take the time of one, however many they are and however slow the
+// disk was when they were asked for. What is no sync takes its own.
+func TestSyncsShare(t *testing.T) {
+	d := opened(1)
+	d.Latency = Latency{Min: core.Millisecond, Max: core.Millisecond, Slow: 10}
+	at := core.Second
+	ask := func(e core.Effect, body ...byte) core.Mono {
+		e.File, e.Op = f1, 7
+		return d.Submit(at, &e, []core.Ref{core.RefOf(body)})
+	}
+	for i := range int64(100) {
+		want := at + 20*core.Millisecond
+		if i == 0 {
+			want = at + 10*core.Millisecond
+		}
+		if due := ask(core.Effect{Kind: core.Write, Off: i, Sync: true}, 'A'); due != want {
+			t.Fatalf("write %d is due at %v, want %v", i, due, want)
+		}
+	}
+	at += 15 * core.Millisecond // the second turn runs: what comes now waits for the third
+	for range 100 {
+		d.Complete(f1)
+		if due := ask(core.Effect{Kind: core.SyncFile}); due != core.Second+30*core.Millisecond {
+			t.Fatal("a sync behind a running one is due at", due)
+		}
+	}
+	d.Latency.Slow = 0
+	for i := range core.Mono(3) {
+		if due := ask(core.Effect{Kind: core.Read, N: 1}); due != core.Second+(31+i)*core.Millisecond {
+			t.Fatal("a read is due at", due)
+		}
+	}
+	if !d.OnPlatter("a/b", 0, 100) {
+		t.Error("a shared sync left bytes behind")
+	}
+}
