@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """A partition of GB gigabytes beside one of 100 MB: appends, fetches and searches by time must not know the difference."""
 import os, statistics
-from here import GB, One, drop, record, rounds, segments, warm
+from here import GB, One, drop, record, renew, rounds, segments, warm
 
+FIRST = 90_000_000
 REPEAT, EACH = 12, 4  # what is measured is short: both take turns within a round, and a small one is used so often
 SMALLS = len(rounds()) * REPEAT // EACH
 with One("--topic", "large:1", *(x for n in range(SMALLS) for x in ("--topic", f"small{n}:1"))) as k:
@@ -19,10 +20,8 @@ with One("--topic", "large:1", *(x for n in range(SMALLS) for x in ("--topic", f
                 topic = topics[who]
                 p50[who].append(k.tool("single", topic=topic, count=500)["p50"])
                 wrote[who].append(k.tool("fill", topic=topic, bytes=30_000_000, batch=1 << 20))
-                with open(segments(k, topic)[0], "rb") as f:  # what is read next lies in the page cache
-                    while f.read(1 << 24):
-                        pass
-                read[who].append(k.tool("fetch", topic=topic, bytes=90_000_000))
+                renew(segments(k, topic)[0], FIRST)
+                read[who].append(k.tool("fetch", topic=topic, bytes=FIRST))
         for who in ("large", "small"):
             record("large", who, "append, one at a time, p50", statistics.median(p50[who]), "ms", n)
             for what, all_ in ("append, large batches", wrote), ("fetch of the first 90 MB", read):
