@@ -55,14 +55,19 @@ with One() as k:
         record("fetch", "Karst", "in the window", got["bytes"] / got["seconds"] / 1e9, "GB/s", n)
         record("fetch", "Karst", "CPU of the broker, in the window", (cpu_seconds(k.pid()) - began) / (got["bytes"] / 1e9), "core-s/GB", n)
 
-    # At the tail: a reader that is there when the records come. It can be no faster than they are written.
+    # At the tail: who is there when the records come can be no faster than they are written.
     for n in rounds():
         warm()
-        reader = {}
-        t = threading.Thread(target=lambda: reader.update(k.tool("fetch", **{"from": -1}, bytes=10**9)))
-        t.start()
-        time.sleep(0.5)
-        wrote = k.tool("fill", bytes=1_050_000_000)
-        t.join()
-        record("fetch", "Karst", "at the tail, of the rate of writing",
-               reader["bytes"] / reader["seconds"] / (wrote["bytes"] / wrote["seconds"]), "x", n)
+        topic, written, rates = f"tail{n}", 900_000_000, {}
+        k.single(1, topic, "segment.bytes=2147483647")  # tail follows no second file
+        reads = {"Karst": lambda: k.tool("fetch", topic=topic, bytes=written, **{"from": -1}),
+                 "tail -f": lambda: tool("cat", file=segments(k, topic)[0], bytes=written, **{"from": -1})}
+        for who in list(reads) if n % 2 else list(reads)[::-1]:
+            reader = {}
+            t = threading.Thread(target=lambda: reader.update(reads[who]()))
+            t.start()
+            time.sleep(0.5)
+            wrote = k.tool("fill", topic=topic, bytes=written + 50_000_000)
+            t.join()
+            record("fetch", who, "at the tail", reader["bytes"] / reader["seconds"] / 1e6, "MB/s", n,
+                   written=wrote["bytes"] / wrote["seconds"] / 1e6)

@@ -26,6 +26,7 @@ LIMITS = [  # experiment, metric, who, judged by, relation, limit
 RATIOS = [  # experiment, (metric, who), (metric, who), relation, limit
     ("fetch", ("from the page cache", "Karst"), ("from the page cache", "cat"), ">=", 0.8),
     ("fetch", ("in the window", "Karst"), ("from the page cache", "cat"), ">=", 0.8),
+    ("fetch", ("at the tail", "Karst"), ("at the tail", "tail -f"), ">=", 0.8),
     ("fetch", ("cold", "Karst"), ("cold", "disk"), ">=", 0.8),
     ("fetch", ("cold", "Karst"), ("cold", "cat"), ">=", 0.8),
     ("large", ("append, large batches", "large"), ("append, large batches", "small"), WITHIN, 0.1),

@@ -36,7 +36,7 @@ const usage = `load MODE FLAGS
   fill      writes -bytes of values of -size to -partition, or to each of -partitions in turn, in batches of -batch
   fetch     one connection reads -bytes of -partition from offset -from on, counts them and decodes nothing; -lap: and
             begins anew there after so many
-  cat       the same reader at the other end of "cat -file"
+  cat       the same reader at the other end of "cat -file"; -from -1: of "tail -f -file", up to -bytes
   ends      the first and the next offset of -partition
   single    -count records, each when the one before is acknowledged
   random    -count fetches of one batch at random offsets

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -170,6 +171,9 @@ func fetch(_ context.Context, f *flags) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		if f.from < 0 && got == 0 { // nothing was written yet
+			began = time.Now()
+		}
 		after, err := c.pass(size)
 		if err != nil {
 			return nil, err
@@ -182,7 +186,7 @@ func fetch(_ context.Context, f *flags) (any, error) {
 	return rate{time.Since(began).Seconds(), got, next - f.from}, nil
 }
 
-// cat is the reader of fetch at the other end of cat.
+// cat is the reader of fetch at the other end of cat, or of tail -f.
 func cat(ctx context.Context, f *flags) (any, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -203,23 +207,38 @@ func cat(ctx context.Context, f *flags) (any, error) {
 		return nil, err
 	}
 	_ = out.Close()
-	began := time.Now()
-	cmd := exec.CommandContext(ctx, "cat", f.file)
+	began, most := time.Now(), int64(math.MaxInt64)
+	argv := []string{"cat", f.file}
+	if f.from < 0 { // what is written from now on
+		argv, most = []string{"tail", "-c", "0", "-f", f.file}, f.bytes
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = sock, os.Stderr
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
 	_ = sock.Close()
 	got, r := int64(0), bufio.NewReaderSize(in, 256<<10)
-	for {
-		n, err := r.Discard(1 << 20)
+	if f.from < 0 {
+		if _, err := r.Peek(1); err != nil {
+			return nil, err
+		}
+		began = time.Now()
+	}
+	for got < most {
+		n, err := r.Discard(int(min(1<<20, most-got)))
 		got += int64(n)
 		if err != nil {
 			break
 		}
 	}
 	took := time.Since(began).Seconds()
-	if err := cmd.Wait(); err != nil {
+	if f.from < 0 {
+		stop() // it follows for ever
+	}
+	if err := cmd.Wait(); err != nil && f.from >= 0 {
 		return nil, err
 	}
 	cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
